@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -498,10 +499,100 @@ def test_database_without_a_free_connection_refuses_for_a_while_and_loses_nothin
     assert [(20, 20 * 3_200)] == cluster.ask(stored, uid)
 
 
-def points(uid: str, writer: int) -> dict[str, Any]:
-    """A request with 100 points of a writer."""
-    records = bytes(32 * 100)
-    part = [uid, f"writer{writer}.0.seg", 64, 0, zlib.crc32(records), records]
+def sent(cluster: Cluster, body: dict[str, Any], replica: int) -> int:
+    """Send a request with parts of journals; return the status of the answer."""
+    try:
+        ask(cluster, "/api/v1/journal", body, replica)
+    except urllib.error.HTTPError as error:
+        error.close()  # it has the connection
+        return error.code
+    return 200
+
+
+def stored_bytes(cluster: Cluster, uid: str) -> dict[str, int]:
+    """The bytes that each file of a container has in the database."""
+    rows = cluster.ask("select file, upto - 64 from naiad.received join naiad.run on number = run where uid = %s", uid)
+    return dict(rows)
+
+
+@pytest.fixture
+def small_disk(cluster: Cluster) -> Iterator[Path]:
+    """A disk of 2 MiB, with the inbox of the database on it."""
+    place = Path(tempfile.mkdtemp(prefix="naiad-small-"))  # as of the database, not below the folder of the test
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "naiad-test", str(place)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting tmpfs is not possible here: {done.stderr.strip()}")
+    if cluster.postgres.as_user:
+        shutil.chown(place, cluster.postgres.user)
+    try:
+        with psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
+            connection.execute(f"create tablespace small location '{place}'")  # type: ignore[arg-type]  # a test's own
+            move_inbox(connection, "small")
+            yield place
+            move_inbox(connection, "pg_default")
+            connection.execute("drop tablespace small")
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+        place.rmdir()
+
+
+def move_inbox(connection: psycopg.Connection[Any], tablespace: str) -> None:
+    for number in range(16):
+        connection.execute(f"alter table naiad.inbox_{number} set tablespace {tablespace}")  # type: ignore[arg-type]
+
+
+def test_full_disk_of_the_database_refuses_and_loses_nothing(cluster: Cluster, small_disk: Path) -> None:
+    """What was confirmed is there, what was refused is not; runs are read meanwhile, and all of it is taken later."""
+    uid = new_uid()
+    ask(cluster, "/api/v1/runs", {"uid": uid, "kind": "run", "project": "full", "created": 1.0})
+    codes = [sent(cluster, points(uid, writer, 10_000), writer % 2) for writer in range(12)]
+    assert {200, 503} == set(codes)
+    confirmed = {f"writer{writer}.0.seg" for writer, code in enumerate(codes) if code == 200}
+    assert confirmed == set(stored_bytes(cluster, uid))
+    assert uid == ask(cluster, f"/api/v1/containers/{uid}")["uid"]
+    subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
+    for writer in range(12):
+        ask(cluster, "/api/v1/journal", points(uid, writer, 10_000), writer % 2)
+
+    assert {f"writer{each}.0.seg": 320_000 for each in range(12)} == stored_bytes(cluster, uid)
+    rows = "select sum(upto - start) from naiad.inbox join naiad.run on number = run where uid = %s"
+    assert [(12 * 320_000,)] == cluster.ask(rows, uid)
+
+
+def test_request_that_the_database_ends_as_a_deadlock_is_refused_and_stored_once_later(cluster: Cluster) -> None:
+    """Two commands of an operator may lock in any order; the replica locks in that of the keys, and is the victim."""
+    uid = new_uid()
+    ask(cluster, "/api/v1/runs", {"uid": uid, "kind": "run", "project": "deadlock", "created": 1.0})
+    for writer in (0, 1):
+        ask(cluster, "/api/v1/journal", points(uid, writer))
+    lock = """
+        select 1 from naiad.received where file = %s and run = (select number from naiad.run where uid = %s) for update
+    """
+    body = points(uid, 0)
+    body["parts"] = [points(uid, writer, at=64 + 3_200)["parts"][0] for writer in (0, 1)]
+    codes: list[int] = []
+    with psycopg.connect(cluster.postgres.url) as connection:
+        connection.execute("set deadlock_timeout = '60s'")  # the other one looks first, and is ended
+        connection.execute(lock, ["writer1.0.seg", uid])
+        thread = threading.Thread(target=lambda: codes.append(sent(cluster, body, 0)))
+        thread.start()
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        wait_for(lambda: cluster.ask(waiting) != [(0,)], "the replica's wait for a row")
+        connection.execute(lock, ["writer0.0.seg", uid])
+    thread.join(60)
+    assert [503] == codes
+    assert {f"writer{each}.0.seg": 3_200 for each in (0, 1)} == stored_bytes(cluster, uid)
+    ask(cluster, "/api/v1/journal", body, 1)
+    ask(cluster, "/api/v1/journal", body, 0)
+
+    assert {f"writer{each}.0.seg": 6_400 for each in (0, 1)} == stored_bytes(cluster, uid)
+
+
+def points(uid: str, writer: int, count: int = 100, at: int = 64) -> dict[str, Any]:
+    """A request with points of a writer."""
+    records = bytes(32 * count)
+    part = [uid, f"writer{writer}.0.seg", at, 0, zlib.crc32(records), records]
     return {"sent": 0.0, "writers": [], "parts": [part], "sealed": []}
 
 
