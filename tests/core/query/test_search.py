@@ -172,6 +172,24 @@ def test_what_is_found_is_what_python_finds(connection: Connection, found: list[
     assert len(expected) == len(rows)
 
 
+def steps_of_a_page(connection: Connection, count: int) -> int:
+    """How many hundreds of steps SQLite takes to find the first page of so many containers by one field."""
+    fill(connection, [{("x", "float"): number / 7} for number in range(count)])
+    taken = []
+    connection.raw.set_progress_handler(lambda: taken.append(1), 100)
+    try:
+        assert 10 == len(find(connection, RUN, "p", None, sort_by="x", limit=10).rows)
+    finally:
+        connection.raw.set_progress_handler(None, 0)
+    return len(taken)
+
+
+def test_a_page_of_many_containers_takes_no_longer_than_one_of_few(connection: Connection) -> None:
+    few, many = steps_of_a_page(connection, 100), steps_of_a_page(connection, 3_000)
+
+    assert many <= 2 * few, (few, many)
+
+
 def sort_key(facts: Facts, path: str, kind: str, aspect: str) -> Any:
     value = facts.get((path, kind))
     if kind == "float_series" and value is not None:

@@ -12,7 +12,7 @@ from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
 from naiad.storage.sql.search import Sort, in_scope, search
-from naiad.storage.sql.values import ALL, SMALL_ROWS, fields_at, fresh_cells, losses_of, shown, shown_cells
+from naiad.storage.sql.values import ALL, SMALL_ROWS, fields_at, fresh_cells, losses_of, shown_at, shown_cells
 from naiad.storage.sql.values import fields as all_fields
 
 BY_DEFAULT = "sys/creation_time"
@@ -76,7 +76,11 @@ def _losses(
 ) -> dict[str, Losses]:
     """The damage of those found, and of those that one of the asked fields keeps from being found."""
     lost = {}
-    for row in shown(connection, All([Part(_HAS_LOSSES), *in_scope(kind, project)])):
+    # Their numbers first, and alone: with a project in the statement SQLite takes the index of projects, and looks at
+    # all containers.
+    for row in shown_at(connection, sorted(number for (number,) in connection.run(_WITH_LOSSES))):
+        if row.kind != kind.folder or project not in (None, row.project):
+            continue
         losses = losses_of(row)
         if losses.damaged and (row.number in found or not asked.isdisjoint(losses.damaged) or "" in losses.damaged):
             lost[row.id or row.uid] = losses
@@ -172,7 +176,10 @@ _COUNT = _statement(
         .where(t.cell.c.field == sql.bindparam("field"), sql.text("({where})"))
     ),
 )
-_HAS_LOSSES = _statement("container.has_losses", lambda sql, t: t.container.c.losses != sql.literal_column("''"))
+_WITH_LOSSES = _statement(
+    "container.with_losses",
+    lambda sql, t: sql.select(t.container.c.number).where(t.container.c.losses != sql.literal_column("''")),
+)
 _AT_PATH = _statement("field.at_path", lambda sql, t: t.field.c.path == sql.bindparam("path"))
 _PATHS = _statement(
     "field.paths",
