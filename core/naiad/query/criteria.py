@@ -19,6 +19,8 @@ STATES: dict[str, Node] = {
     )
     for word in words
 }
+TRASHED = Compare(FieldName("sys/trashed", SYS["sys/trashed"]), "=", True)
+"""The condition that is true of a container in the trash."""
 
 
 def criteria(id: object, state: object, owner: object, tag: object) -> list[Node]:
@@ -37,8 +39,7 @@ def criteria(id: object, state: object, owner: object, tag: object) -> list[Node
 
 def not_trashed(trashed: bool | None) -> list[Node]:
     """Return a condition that selects trashed containers, or the others."""
-    is_trashed = Compare(FieldName("sys/trashed", SYS["sys/trashed"]), "=", True)
-    return [] if trashed is None else [is_trashed if trashed else Not(is_trashed)]
+    return [] if trashed is None else [TRASHED if trashed else Not(TRASHED)]
 
 
 def children_of(uid: str) -> Node:

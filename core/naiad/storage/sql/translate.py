@@ -12,6 +12,7 @@ from typing import Any
 from naiad.container_kinds import RUN
 from naiad.integers import LARGEST, SMALLEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
+from naiad.query.criteria import TRASHED
 from naiad.query.tree import And, AnyKind, Compare, Contains, IsChild, Leaf, Matches, Node, Not, OneOf, Or, leaves
 from naiad.storage.sql import values
 from naiad.storage.sql.connection import All, Clause, Connection, Either, Negated, Part, Statement
@@ -51,6 +52,9 @@ def condition(node: Node, numbers: Numbers, container: Clause) -> Clause:
     if isinstance(node, Or):
         return Either([condition(term, numbers, container) for term in node.terms])
     if isinstance(node, Not):
+        if node.term == TRASHED:
+            # Nearly every table has this clause, of nearly every row: the few in the trash are read once for all rows.
+            return Part("{container} NOT IN ({rows})", {"container": container, "rows": holders(TRASHED, numbers)})
         return Negated(condition(node.term, numbers, container))
     number = numbers.get((node.field.path, node.field.kind))
     # No container has the field: the clause is false, and its negation true, without a look at any row.
