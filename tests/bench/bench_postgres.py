@@ -22,7 +22,7 @@ import pytest
 from figures import Figure, folder, main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
-from bench_server import METRICS, bulk, p99, peers, prepared, together, write
+from bench_server import METRICS, bulk, floor_latencies, p99, peers, prepared, together, write
 from postgres_server import Cluster, Moto, SeaweedFS, wait_for
 
 from naiad.container_kinds import RUN
@@ -61,11 +61,13 @@ def cores(before: dict[int, float], after: dict[int, float], seconds: float) -> 
 
 
 def under(cluster: Cluster, writers: int, seconds: float, flush: float) -> tuple[list[float], float]:
-    """The latencies of so many writers, and the cores that they cost."""
-    took: list[float] = []
+    """The latencies of so many writers, and the cores that they cost once all are registered."""
+    since: list[tuple[dict[int, float], float]] = []
     ports = [each.port for each in cluster.replicas]
-    before, began = spent(cluster), time.monotonic()
-    asyncio.run(together(lambda number: write(ports[number % 2], cluster.token, number, seconds, flush, took), writers))
+    took = asyncio.run(
+        write(ports, cluster.token, writers, seconds, flush, lambda: since.append((spent(cluster), time.monotonic())))
+    )
+    [(before, began)] = since
     return took, cores(before, spent(cluster), time.monotonic() - began)
 
 
@@ -202,7 +204,9 @@ def loaded(
 ) -> list[Figure]:
     """So many writers at once; of a hundred also what other servers make of them."""
     took, used = under(cluster, writers, seconds, flush)
-    others = peers(writers, seconds / 2, flush, database_of(cluster)) if writers == 100 else {}
+    others = {"uvicorn that keeps nothing": floor_latencies(writers, min(seconds, 5.0), flush)}
+    if writers == 100:
+        others |= peers(writers, seconds / 2, flush, database_of(cluster))
     title = f"{writers} writers x {METRICS} metrics/s, flush {flush:g} s"
     return [
         Figure(f"{title}: p99", "ms", [p99(took)], goal, {name: [p99(each)] for name, each in others.items()}),

@@ -95,18 +95,40 @@ class Connection:
         return await self._reader.readexactly(size)
 
     def close(self) -> None:
-        """Give it back."""
+        """Give it back; the next request opens another one."""
         if self._reader is not None:
             self._writer.close()
+            self._reader = None
 
 
-async def write(port: int, token: str, number: int, seconds: float, flush: float, took: list[float]) -> None:
-    """One writer: ten points a second, sent at each flush, until the time is over."""
-    connection, uid, writer = Connection(port, token), f"bench-{number}", f"{number}-bench"
+async def write(
+    ports: Sequence[int], token: str, writers: int, seconds: float, flush: float, begun: Callable[[], None] = int
+) -> list[float]:
+    """Let so many writers send for some seconds; return the durations of their flushes.
+
+    All are registered first, which is a load of its own: `begun` is called when the first flush is due.
+    """
+    connections = [Connection(ports[number % len(ports)], token) for number in range(writers)]
+    await together(lambda number: begin(connections[number], number), writers)
+    begun()
+    took: list[float] = []
+    await together(lambda number: flush_points(connections[number], number, seconds, flush, took), writers)
+    return took
+
+
+async def begin(connection: Connection, number: int) -> None:
+    """Register the run of a writer, and define its series."""
+    uid, writer = f"bench-{number}", f"{number}-bench"
     body = {"uid": uid, "kind": "run", "project": "bench", "created": time.time()}
     await connection.post("/api/v1/runs", msgspec.msgpack.encode(body))
     ops = beginning(writer)
     await connection.post("/api/v1/journal", journal(uid, writer, [(f"{writer}.000001.ops", 16, ops)]))
+    connection.close()  # the server closes one that idles, as this would until all are registered
+
+
+async def flush_points(connection: Connection, number: int, seconds: float, flush: float, took: list[float]) -> None:
+    """One writer: ten points a second, sent at each flush, until the time is over."""
+    uid, writer = f"bench-{number}", f"{number}-bench"
     await asyncio.sleep(flush * (number % 97) / 97)
     at, until = 64, time.monotonic() + seconds
     while time.monotonic() < until:
@@ -164,7 +186,6 @@ def floor_latencies(writers: int, seconds: float, flush: float) -> list[float]:
     port = free_port()
     process = subprocess.Popen([sys.executable, "-c", FLOOR % port])
     try:
-        took: list[float] = []
         until = time.monotonic() + 30
         while True:
             try:
@@ -173,8 +194,7 @@ def floor_latencies(writers: int, seconds: float, flush: float) -> list[float]:
             except OSError:
                 assert time.monotonic() < until
                 time.sleep(0.1)
-        asyncio.run(together(lambda number: write(port, "x", number, seconds, flush, took), writers))
-        return took
+        return asyncio.run(write([port], "x", writers, seconds, flush))
     finally:
         process.terminate()
         process.wait()
@@ -207,12 +227,15 @@ def under_load(place: Path, writers: int, seconds: float, flush: float, costs: d
     """So many writers at once."""
     goals = {100: ("<= 50", "<= 0.25"), 1000: ("<= 100", "<= 0.6")}
     server = Server(place / f"store-{writers}").start("--init")
-    took: list[float] = []
+    since: list[tuple[float, float]] = []
     try:
         process = psutil.Process(server.process.pid) if server.process else psutil.Process()
-        port, token = server.port, server.token
-        before, began = cpu(process), time.monotonic()
-        asyncio.run(together(lambda number: write(port, token, number, seconds, flush, took), writers))
+
+        def begun() -> None:
+            since.append((cpu(process), time.monotonic()))
+
+        took = asyncio.run(write([server.port], server.token, writers, seconds, flush, begun))
+        [(before, began)] = since
         spent, wall = cpu(process) - before, time.monotonic() - began
     finally:
         server.stop()

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
-from postgres_server import Cluster, SeaweedFS, newest_postgres_folder, wait_for
+from postgres_server import Cluster, SeaweedFS, free_port, newest_postgres_folder, wait_for
 from sqlalchemy.engine import Engine
 
 import naiad
@@ -594,6 +595,57 @@ def points(uid: str, writer: int, count: int = 100, at: int = 64) -> dict[str, A
     records = bytes(32 * count)
     part = [uid, f"writer{writer}.0.seg", at, 0, zlib.crc32(records), records]
     return {"sent": 0.0, "writers": [], "parts": [part], "sealed": []}
+
+
+@pytest.fixture
+def standby(cluster: Cluster) -> Iterator[Path]:
+    """The folder of a standby that confirms each commit, with the standby running."""
+    postgres = cluster.postgres
+    home = Path(tempfile.mkdtemp(prefix="naiad-standby-"))
+    if postgres.as_user:
+        shutil.chown(home, postgres.user)
+    postgres.run("pg_basebackup", "-D", str(home / "data"), "-d", postgres.url, "-R", "-c", "fast")
+    command = [postgres.bin / "postgres", "-D", home / "data", "-p", str(free_port()), "-k", ""]
+    settings = ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60"]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen([*command, *settings], stdout=log, stderr=log, cwd="/", **postgres.as_user)
+    try:
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("alter system set synchronous_standby_names = '*'")
+            connection.execute("select pg_reload_conf()")
+        wait_for(lambda: cluster.ask("select sync_state from pg_stat_replication") == [("sync",)], "the standby")
+        yield home / "data"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        shutil.rmtree(home)
+
+
+@pytest.mark.slow  # another database server: pytest -m slow tests/server/test_postgres.py -k standby
+def test_failover_to_a_standby_loses_nothing(cluster: Cluster, standby: Path, tmp_path: Path) -> None:
+    """The standby takes the place of a killed server, under its address, while a program logs."""
+    (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
+    custom, postgres = new_uid(), cluster.postgres
+    command = [sys.executable, tmp_path / "program.py", cluster.url, custom, tmp_path / "over"]
+    received = "select sum(upto) from naiad.received r join naiad.run on number = r.run where custom = %s"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        wait_for(lambda: (cluster.ask(received, custom)[0][0] or 0) > 10_000, "points of the program")
+        confirmed = cluster.ask(received, custom)[0][0]
+        postgres.kill()
+        postgres.run("pg_ctl", "promote", "-w", "-D", str(standby))
+        postgres.run("pg_ctl", "stop", "-w", "-D", str(standby), "-m", "fast")
+        postgres.put_back(standby)
+        postgres.start()
+        before = cluster.ask(received, custom)[0][0]
+        wait_for(lambda: cluster.ask(received, custom)[0][0] > before, "more points")
+        (tmp_path / "over").touch()
+        out, _nothing = program.communicate(timeout=120)
+    store = RemoteStore(cluster.url, Folder(tmp_path / "empty"))
+    found = store.reader(store.find_custom("killed", custom))
+
+    assert list(range(int(out.split()[-1]))) == found.points("loss").values.tolist()
+    assert confirmed <= before
+    assert [(2,)] == cluster.ask("select timeline_id from pg_control_checkpoint()")
 
 
 @pytest.fixture
