@@ -173,8 +173,10 @@ class _Import:
             for each in ordered:
                 yield import_container(self._job, each, tell)
         else:
-            job = self._job
-            task = pool.Task(job.format, job.path, str(job.store), job.project, job.is_dry)
+            job, container = self._job, self._importer.container
+            assert container is not None  # else there is one process
+            name = (container.__module__, container.__qualname__)
+            task = pool.Task(job.format, name, job.path, str(job.store), job.project, job.is_dry)
             for each in ordered:  # a version needs the id of its model, which another process may not have taken yet
                 if each.kind != RUN.name:
                     yield import_container(job, each, tell)

@@ -3,7 +3,8 @@
 A worker is a new Python (`python -m naiad.importers.worker`), which shares nothing with the program that started it.
 Both sides exchange lines of JSON:
 
-    to a worker      {"format": ..., "path": ..., "store": ..., "project": ..., "is_dry": ...}, then containers
+    to a worker      {"format": ..., "container": ..., "path": ..., "store": ..., "project": ..., "is_dry": ...}, then
+                     containers
     from a worker    {"progress": bytes} any number of times, then {"report": ...} for each container
 """
 
@@ -31,6 +32,8 @@ class Task:
     """The facts that all containers of an import share."""
 
     format: str
+    container: tuple[str, str]
+    """Module and name of the class of its containers: finding the importer again would load all plugins, 0.3 s."""
     path: str
     store: str
     project: str | None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
+import operator
 import os
 import sys
 from dataclasses import asdict
@@ -11,7 +13,7 @@ from dataclasses import asdict
 import msgspec
 
 from naiad.importer import Foreign
-from naiad.importers.imports import Job, import_container, importers
+from naiad.importers.imports import Job, import_container
 from naiad.storage.opening import locate
 
 TELL_BYTES = 1 << 20
@@ -24,8 +26,8 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else is printed must not get between the answers
     task = json.loads(sys.stdin.readline())
-    importer = importers()[task["format"]]
-    assert importer.container is not None
+    module, name = task["container"]
+    container = operator.attrgetter(name)(importlib.import_module(module))
     job = Job(locate(task["store"]), task["format"], task["path"], task["project"], task["is_dry"])
     # All that is loaded stays, and looking for cycles in it took a tenth of the time.
     gc.freeze()
@@ -44,7 +46,7 @@ def main() -> None:
             left = 0
 
     for line in sys.stdin:
-        foreign: Foreign = msgspec.json.decode(line, type=importer.container)
+        foreign: Foreign = msgspec.json.decode(line, type=container)
         report = import_container(job, foreign, tell)
         answer(progress=left)
         left = 0
