@@ -432,7 +432,7 @@ class Store(Protocol):
         return ""
 
     def format_version(self) -> int | None:
-        """Return the version of the form in which the store keeps its data; None where the server alone knows it."""
+        """Return the version of the form in which the store keeps its data; None where only a server has it."""
         return None
 
     def default_project(self) -> str:

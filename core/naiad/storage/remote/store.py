@@ -139,6 +139,10 @@ class RemoteStore:
         """Return the folder in which runs are kept until the server has them."""
         return str(self.local.root)
 
+    def format_version(self) -> int | None:
+        """Return None: only the server has it."""
+        return None
+
     def default_project(self) -> str:
         """NAIAD_PROJECT, else the name of the folder that holds the store here."""
         return self.local.default_project()
