@@ -173,10 +173,10 @@ def test_what_is_found_is_what_python_finds(connection: Connection, found: list[
 
 
 def steps_of_a_page(connection: Connection, count: int) -> int:
-    """How many hundreds of steps SQLite takes to find the first page of so many containers by one field."""
+    """How many steps SQLite takes to find the first page of so many containers by one field."""
     fill(connection, [{("x", "float"): number / 7} for number in range(count)])
     taken = []
-    connection.raw.set_progress_handler(lambda: taken.append(1), 100)
+    connection.raw.set_progress_handler(lambda: taken.append(1), 1)
     try:
         assert 10 == len(find(connection, RUN, "p", None, sort_by="x", limit=10).rows)
     finally:

@@ -75,10 +75,13 @@ def _losses(
     connection: Connection, kind: ContainerKind, project: str | None, found: set[int], asked: set[str]
 ) -> dict[str, Losses]:
     """The damage of those found, and of those that one of the asked fields keeps from being found."""
-    lost = {}
     # Their numbers first, and alone: with a project in the statement SQLite takes the index of projects, and looks at
     # all containers.
-    for row in shown_at(connection, sorted(number for (number,) in connection.run(_WITH_LOSSES))):
+    numbers = connection.run(_WITH_LOSSES).fetchall()
+    if not numbers:  # as nearly always
+        return {}
+    lost = {}
+    for row in shown_at(connection, sorted(number for (number,) in numbers)):
         if row.kind != kind.folder or project not in (None, row.project):
             continue
         losses = losses_of(row)

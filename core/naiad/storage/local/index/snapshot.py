@@ -264,8 +264,8 @@ class Snapshot:
         # Listed before the index is read, see above. The sums come in between: they promise files, which are listed
         # by then or folded.
         self._files = list_journal(self.folder.journal)
-        stamp = _stamp(self.folder)
-        self._coverage = Coverage() if stamp else read_coverage(self.folder)  # before what it speaks of
+        is_sealed = os.path.exists(self.folder.seal)
+        self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
         self._load()
         self._segments = [
             file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
