@@ -518,7 +518,7 @@ def stored_bytes(cluster: Cluster, uid: str) -> dict[str, int]:
 
 @pytest.fixture
 def small_disk(cluster: Cluster) -> Iterator[Path]:
-    """A disk of 2 MiB, with the inbox of the database on it."""
+    """A disk of 2 MiB, with the inbox of the database on it, which is empty at first."""
     place = Path(tempfile.mkdtemp(prefix="naiad-small-"))  # as of the database, not below the folder of the test
     command = ["mount", "-t", "tmpfs", "-o", "size=2m", "naiad-test", str(place)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -529,10 +529,13 @@ def small_disk(cluster: Cluster) -> Iterator[Path]:
     try:
         with psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
             connection.execute(f"create tablespace small location '{place}'")  # type: ignore[arg-type]  # a test's own
-            move_inbox(connection, "small")
-            yield place
-            move_inbox(connection, "pg_default")
-            connection.execute("drop tablespace small")
+            cluster.empty()  # rows that other tests have left would fill it
+            try:
+                move_inbox(connection, "small")
+                yield place
+            finally:
+                move_inbox(connection, "pg_default")
+                connection.execute("drop tablespace small")
     finally:
         subprocess.run(["umount", "-l", str(place)], check=False)
         place.rmdir()

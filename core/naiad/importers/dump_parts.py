@@ -82,7 +82,7 @@ def spans(file: Any) -> Iterator[list[int]]:
 
 
 def needed(file: Any, groups: Sequence[int], ids: Mapping[str, str]) -> list[str]:
-    """Return the columns to be read of these row groups: of most of them statistics tell all that there is.
+    """Return the columns to read of these row groups; the statistics of the others contain all their values.
 
     Most columns are null in most groups, and the columns of the run's ids have one text. Lists are never left out: the
     statistics count an empty one like null.

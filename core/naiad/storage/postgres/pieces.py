@@ -1,4 +1,4 @@
-"""A piece of a journal file as it lies in an object: one byte that says how it is stored, and its bytes, compressed."""
+"""A piece of a journal file as it lies in an object: one byte for its form, then its bytes, compressed."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _by_several(sql: Any, t: Any, orders: Sequence[tuple[str, bool]]) -> Any:
 
 @lru_cache(maxsize=256)
 def _sorted_by_several(orders: tuple[tuple[str, bool], ...]) -> Statement:
-    """The statement for some columns, whose number varies: it is compiled when it is first asked for."""
+    """The statement for some columns, whose number varies: it is compiled at its first use."""
     name = ", ".join(f"{order}{'' if is_ascending else ' descending'}" for order, is_ascending in orders)
     return _statement(f"sorted by {name}", _by_several, orders, is_ahead=False)
 
