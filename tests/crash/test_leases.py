@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+import naiad
+from naiad.storage.local import writer
 from naiad.storage.local.journal.leases import read_leases
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
@@ -403,6 +405,33 @@ def test_writer_takes_another_lease_when_its_own_was_deleted(
 
     assert "killed" == the_run(store).state()
     assert list(range(100)) == steps_of(the_run(store), "a")
+
+
+def test_thread_that_stop_could_not_wait_for_ends_quietly_and_finishes_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It joins the run again, since its lease was deleted, and finds the journal closed."""
+    monkeypatch.setattr(writer, "RETURN_SECONDS", 60.0)  # time only: it waits until the lock below is free
+    run = naiad.init_run(
+        store=tmp_path, project="who", source_files=[], git_ref=False, capture_stdout=False, capture_stderr=False,
+        capture_hardware_metrics=False, capture_traceback=False,
+    )  # fmt: skip
+    run["a"].append(0.5, step=0)
+    folder = the_run(tmp_path).folder
+    with folder.lock():
+        (lease,) = folder.journal.glob("*.lease")
+        lease.unlink()
+        until = time.monotonic() + 60
+        while not lease.exists() and time.monotonic() < until:  # the thread takes another, then waits for the lock
+            time.sleep(0.02)
+        run.stop(seconds=0.3)
+        assert not folder.seal.exists()
+    while not folder.seal.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+
+    assert folder.seal.exists()
+    assert "finished" == the_run(tmp_path).state()
+    assert [0] == steps_of(the_run(tmp_path), "a")
 
 
 def test_suspended_writer_without_a_lease_is_not_taken_for_dead(

@@ -570,6 +570,8 @@ class Writer:
     def _try(self, what: str, action: Action) -> bool:
         try:
             action()
+        except JournalClosed:  # by a stop that did not wait for this thread, which finishes in its place
+            return False
         except (OSError, NaiadError) as error:
             with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
                 if _is_of_disk(error):
