@@ -148,15 +148,21 @@ def facts_of(parts: Sequence[str]) -> dict[str, Any]:
 
 
 def _statistics(group: Any, place: int) -> Any:
-    """Return the statistics of a column in a row group; None if there are none."""
+    """Return the statistics of a column in a row group; None if there are none that can be read."""
     found = group.column(place).statistics
-    return found if found is not None and found.has_min_max else None
+    try:
+        is_whole = found is not None and found.has_min_max and found.min <= found.max
+    except (arrow().ArrowException, ValueError, TypeError):  # the rows may be whole: they are looked at instead
+        return None
+    return found if is_whole else None
 
 
 def _only(statistics: Any) -> str | None:
     """Return the text that every row has; None if there may be others."""
-    is_one = statistics is not None and statistics.min == statistics.max and statistics.null_count == 0
-    return statistics.min if is_one and isinstance(statistics.min, str) else None
+    # Without a count some rows may be null.
+    if statistics is None or not statistics.has_null_count or statistics.null_count:
+        return None
+    return statistics.min if statistics.min == statistics.max and isinstance(statistics.min, str) else None
 
 
 def _may_have_facts(statistics: Any) -> bool:

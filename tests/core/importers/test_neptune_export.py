@@ -551,6 +551,25 @@ def test_part_whose_rows_have_no_run_gives_nothing(store: Path, dump: Dump) -> N
     assert [0.25] == opened(store, "SAN-1")["loss"].fetch_values()["value"].tolist()
 
 
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("text", [b"SAN-1", b"loss"])
+def test_damaged_statistics_cost_no_rows(store: Path, dump: Dump, part: int, text: bytes) -> None:
+    """Texts in a footer that cannot be decoded describe nothing; the rows are whole."""
+    paths = [
+        dump.write(FACTS, [point("loss", 0, 0.25)]),
+        dump.write([point("loss", step, 0.5) for step in range(1, 4)], part=1),
+    ]
+    content = paths[part].read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    assert text in content[footer:]
+    paths[part].write_bytes(content[:footer] + content[footer:].replace(text, b"\xff" * len(text)))
+
+    report = only(imported(dump.root, store))
+
+    assert report.is_whole, report
+    assert [0.25, 0.5, 0.5, 0.5] == opened(store, "SAN-1")["loss"].fetch_values()["value"].tolist()
+
+
 def test_place_without_a_dump_is_refused(store: Path, tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"x")
     for place in (tmp_path, tmp_path / "x.parquet"):
