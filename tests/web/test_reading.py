@@ -426,6 +426,13 @@ def test_unknown_parameters_and_wrong_types_are_refused(server: Server) -> None:
         assert (reply.status, reply.json["type"]) == (400, "BadRequest"), route
 
 
+def test_table_sorted_by_too_many_columns_is_refused(server: Server) -> None:
+    """Such a request ended the server, whoever sent it."""
+    reply = server.send("GET", target("/table", sort=["params/lr"] * 22))
+
+    assert (reply.status, reply.json["type"]) == (400, "InvalidArgument")
+
+
 def test_answers_are_compressed_and_not_sent_twice(server: Server) -> None:
     plain = server.send("GET", target("/columns", limit=200))
     packed = server.send("GET", target("/columns", limit=200), Accept_Encoding="gzip")

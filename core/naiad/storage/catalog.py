@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 from msgspec import Struct
 
 from naiad.container_kinds import RUN, ContainerKind, RunId
+from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Losses(NamedTuple):
 
 NO_LOSSES = Losses()
 MOST_DAMAGED = 100
+MOST_SORTED = 8
+"""Columns to sort by. SQLite 3.40 ends the process by a segmentation fault at 64 terms, and a column has up to six."""
 
 
 class Row(NamedTuple):
@@ -275,8 +278,12 @@ class Catalog(Protocol):
             columns: paths, or paths with an aspect; patterns are not known here.
 
         Raises:
-            InvalidArgument: nothing can be sorted by one of the columns.
+            InvalidArgument: nothing can be sorted by one of the columns, or they are more than `MOST_SORTED`.
         """
+        if len(sort) > MOST_SORTED:
+            raise InvalidArgument(
+                f"Containers are sorted by at most {MOST_SORTED} columns, and {len(sort)} were given.", argument="sort"
+            )
         found: Grid = self.answer(
             "grid",
             kind=kind,

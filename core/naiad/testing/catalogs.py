@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from naiad.container_kinds import MODEL, RUN
+from naiad.errors import InvalidArgument
 from naiad.kinds import ATOM_OF, LINES, POINTS, TAGS
 from naiad.ops import Plain, Strings, Tags
 from naiad.query.parser import parse
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Not
 from naiad.storage.base import Change, RunReader, RunWriter, Store
-from naiad.storage.catalog import ABSENT
+from naiad.storage.catalog import ABSENT, MOST_SORTED
 from naiad.testing.runs import SERIES, StoreFixtures, assign, begin, new_series
 
 
@@ -127,6 +128,15 @@ class CatalogTests(StoreFixtures):
         for sort in (by_rate, [("lr", True)], [("loss:max", False)], []):
             assert [each for at in range(0, 8, 2) for each in ids(sort, 2, at)] == ids(sort)
             assert len(set(ids(sort))) == 7
+
+    def test_grid_is_sorted_by_a_bounded_number_of_columns(self, many: Store) -> None:
+        """More are refused: SQLite ended the process when it was asked for many."""
+        catalog = many.catalog()
+        most = [("lr", True), ("loss:min", False)] * (MOST_SORTED // 2)
+
+        assert catalog.grid(RUN, "digits", None, sort=most, limit=1).ids == ["DIGITS-4"]
+        with pytest.raises(InvalidArgument, match=f"{MOST_SORTED} columns, and 22"):
+            catalog.grid(RUN, "digits", None, sort=[("lr", True)] * 22)
 
     @pytest.mark.parametrize("project", ["digits", None])
     def test_found_containers_are_sorted_by_several_columns(self, many: Store, project: str | None) -> None:
