@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from naiad.planes import records_of
+from naiad.slots import RECORD
 from naiad.storage.local.index.compression import CompressionError, compress, decompress
 from naiad.storage.receiving import Piece
 
@@ -25,4 +26,8 @@ def restored(data: bytes, length: int) -> bytes:
     if not data:
         raise CompressionError("there are no bytes")
     found = bytes(decompress(data[0] & ~PLANES, memoryview(data)[1:], length))
-    return records_of(found) if data[0] & PLANES else found
+    if not data[0] & PLANES:
+        return found
+    if length % RECORD:
+        raise CompressionError(f"{length} bytes are no whole records")
+    return records_of(found)

@@ -16,6 +16,7 @@ import psycopg
 
 from naiad import clock
 from naiad.errors import DamagedData
+from naiad.storage.local.index.compression import CompressionError
 from naiad.storage.local.journal.arrivals import HEADERS, suffix_of
 from naiad.storage.local.journal.frames import file_header
 from naiad.storage.local.journal.leases import SUFFIX, hold_remote, remote_state
@@ -102,16 +103,27 @@ class Scratch:
             return  # folded meanwhile: the index has it
         data, name, place, length, crc = found
         if data is None:
-            own = self._objects.get(name, place, length)
-            if zlib.crc32(own) != crc:
-                what = f"its bytes from {place} are not those that were stored"
-                raise DamagedData(f"The object {name} is damaged: {what}.", file=name, offset=place, what=what)
-            data = restored(own, upto - start)
+            data = self._stored(name, place, length, crc, upto - start)
         path = self.folder.journal / file
         _write(path, data, start)
         # The time at which the bytes came, from which the tail of a dead writer is judged.
         os.utime(path, (at, at))
         self._sizes[file] = upto
+
+    def _stored(self, name: str, place: int, length: int, crc: int, size: int) -> bytes:
+        """Return bytes of a journal file that lie in an object.
+
+        Raises:
+            DamagedData: it has others. A fold notes that, where any other error would end the process of all folds.
+        """
+        own = self._objects.get(name, place, length)
+        what = f"its bytes from {place} are not those that were stored"
+        try:
+            if zlib.crc32(own) == crc:
+                return restored(own, size)
+        except CompressionError as error:  # of a later release, or of a row that means others
+            what = f"its bytes from {place} cannot be decompressed, as {error}"
+        raise DamagedData(f"The object {name} is damaged: {what}.", file=name, offset=place, what=what)
 
     def _drop(self, file: str) -> None:
         if self._sizes.pop(file, None) is not None:
