@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from naiad import forks
 from naiad.storage.sql import compiling
 from naiad.storage.sql.connection import (
     SOURCE,
@@ -41,6 +43,22 @@ def test_missing_text_is_compiled_when_it_is_needed(monkeypatch: pytest.MonkeyPa
     monkeypatch.delitem(TEXTS, "about.revision")
 
     assert "SELECT about.revision FROM about" == Statement.known["about.revision"].text
+
+
+def test_forks_wait_while_a_text_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that is forked while a thread imports SQLAlchemy could never import it."""
+    held = []
+
+    def build(sql: Any, tables: Any) -> Any:
+        held.append(forks._gate.inside)
+        return sql.select(tables.about.c.revision)
+
+    monkeypatch.setattr("naiad.storage.sql.connection.TEXTS", {})
+
+    assert (
+        "SELECT about.revision FROM about" == Statement("naiad.storage.sql.tables", "own", build, is_ahead=False).text
+    )
+    assert [1] == held
 
 
 def test_tables_are_those_of_the_definitions() -> None:

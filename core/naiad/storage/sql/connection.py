@@ -60,7 +60,8 @@ class Statement:
     def text(self) -> str:
         """Its SQL for SQLite."""
         if self.name not in TEXTS:
-            TEXTS[self.name] = self.compiled()
+            with holding_forks():  # a child that is forked while another thread imports could never import
+                TEXTS[self.name] = self.compiled()
         return TEXTS[self.name]
 
     def compiled(self) -> str:
