@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -262,8 +263,9 @@ def existing_project(store: Store, name: str) -> None:
     # The short ways first: a project that was made here is registered, and of one that was copied in a run is enough.
     if name in store.projects().values():
         return
-    if store.has_begun() and store.catalog().summaries(name, kind=None, is_trashed=None, limit=1):
-        return
+    with contextlib.suppress(ProjectNotFound):  # of a server, for a token of another project; it is named below
+        if store.has_begun() and store.catalog().summaries(name, kind=None, is_trashed=None, limit=1):
+            return
     names = ", ".join(sorted(map(repr, known_projects(store)))) or "none"
     raise ProjectNotFound(
         f"Store {store} has no project {name!r}. It has: {names}.\n"

@@ -24,6 +24,8 @@ from sqlalchemy import Connection, Engine, insert, update
 from test_writing import wait_until
 
 import naiad
+from naiad.errors import ProjectNotFound
+from naiad.ids import new_uid
 from naiad.ops import Assign, Open, encode_ops
 from naiad.refs import FileRef
 from naiad.storage.base import Store
@@ -196,6 +198,15 @@ def test_no_route_answers_without_a_valid_token(scene: Scene, method: str, path:
     forged = scene.ask(method, path, None, X_Forwarded_User="admin", X_Forwarded_Groups="admins").status
 
     assert [401] * 6 == [*found, forged]
+
+
+def test_project_of_another_token_is_not_found_as_any_other(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the projects that the token may see."""
+    scene.server.register(new_uid(), "shown")
+    monkeypatch.setenv("NAIAD_API_TOKEN", scene.server.add_token("viewer", "shown"))
+
+    with pytest.raises(ProjectNotFound, match=r"has no project 'hidden'\. It has: 'shown'\."):
+        naiad.init_project("hidden", store=f"http://127.0.0.1:{scene.server.port}", mode="read-only")
 
 
 @pytest.mark.parametrize(("method", "path"), ALL)
