@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
@@ -16,6 +17,8 @@ from naiad.importers.dump_parts import opened
 QUARTER: Final = 900
 EARLY, LATE = -120.0, 420.0
 """Seconds by which the first point of a run may come before and after its creation."""
+UNITS: Final = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+"""How many units of a column of moments are a second, by their name in parquet."""
 
 
 class Clock:
@@ -83,6 +86,12 @@ def zone_of(name: str) -> ZoneInfo:
         ) from None
 
 
+def _unit(statistics: Any) -> float | None:
+    """Return how many units of a column of moments are a second; None of another column."""
+    # Not by `statistics.min`: that imports pandas, and has no moment after the year 9999.
+    return UNITS.get(json.loads(statistics.logical_type.to_json()).get("timeUnit"))
+
+
 def _first_time(parts: Sequence[str]) -> float | None:
     """Return the earliest time of a series, from the statistics of the parts where they have some."""
     pa = arrow()
@@ -96,8 +105,9 @@ def _first_time(parts: Sequence[str]) -> float | None:
                 # Statistics of a row group give its earliest time without decoding a row.
                 for number in range(file.num_row_groups):
                     statistics = file.metadata.row_group(number).column(place).statistics
-                    if statistics is not None and statistics.has_min_max:
-                        found.append(statistics.min.timestamp())
+                    unit = None if statistics is None else _unit(statistics)
+                    if statistics is not None and statistics.has_min_max and unit is not None:
+                        found.append(statistics.min_raw / unit)
                     elif statistics is None or statistics.null_count != file.metadata.row_group(number).num_rows:
                         column = file.read_row_group(number, columns=["timestamp"]).column(0)
                         least = pa.compute.min(column.cast(pa.timestamp("ms", "UTC")).cast(pa.int64())).as_py()

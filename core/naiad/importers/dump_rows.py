@@ -17,7 +17,7 @@ from naiad.importer import Progress
 from naiad.importers.dump_clock import Clock
 from naiad.importers.dump_files import DumpFiles, parsed
 from naiad.importers.dump_parts import BATCH, COLUMNS, damaged, needed, opened, spans
-from naiad.importers.dump_view import View, booleans, numbers
+from naiad.importers.dump_view import View, booleans, chosen, numbers
 from naiad.kinds import ATOM_OF, LINES, MEMBERS, POINTS, TAGS
 from naiad.records import (
     Axis,
@@ -141,7 +141,7 @@ class Rows:
         cuts = np.flatnonzero(np.diff(codes)) + 1
         if len(cuts) > 4 * (len(paths.dictionary) + 1):  # fields alternate: bring each one's rows together
             order = np.argsort(codes, kind="stable")
-            batch = batch.take(pa.array(order))
+            batch = chosen(pa, batch, order)
             columns = {name: batch.column(place) for place, name in enumerate(batch.schema.names)}
             codes, places, types = codes[order], places[order], types[order]
             cuts = np.flatnonzero(np.diff(codes)) + 1

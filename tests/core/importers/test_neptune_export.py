@@ -570,6 +570,29 @@ def test_damaged_statistics_cost_no_rows(store: Path, dump: Dump, part: int, tex
     assert [0.25, 0.5, 0.5, 0.5] == opened(store, "SAN-1")["loss"].fetch_values()["value"].tolist()
 
 
+@pytest.mark.parametrize("moment", [-(2**52), 2**52])
+def test_moment_of_no_calendar_fails_no_run(store: Path, dump: Dump, moment: int) -> None:
+    """The earliest time, by which the zone is inferred, may be before the year 1 or after 9999."""
+    dump.write([*FACTS, point("loss", 0, 0.25)], [{**point("wild", 0, 0.5), "timestamp": moment}])
+
+    report = only(imported(dump.root, store))
+
+    assert ("new", "") == (report.status, report.error)
+    assert [0.25] == opened(store, "SAN-1")["loss"].fetch_values()["value"].tolist()
+
+
+def test_dump_is_imported_without_pandas(store: Path, dump: Dump) -> None:
+    """It takes each worker half a second and 40 MiB; neither times nor fields that alternate need it."""
+    dump.write(FACTS, [point(path, step, 0.5) for step in range(20) for path in ("a", "b")])
+    program = "import sys; from naiad.importers import import_runs; import_runs(*sys.argv[1:3], store=sys.argv[3])"
+    program += "; assert 'pandas' not in sys.modules"
+
+    for root, place in ((SAMPLE, dump.root / "store"), (dump.root, store)):
+        subprocess.run([sys.executable, "-c", program, "neptune-export", root, place], check=True)
+
+    assert [0.5] * 20 == opened(store, "SAN-1")["b"].fetch_values()["value"].tolist()
+
+
 def test_place_without_a_dump_is_refused(store: Path, tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"x")
     for place in (tmp_path, tmp_path / "x.parquet"):
