@@ -76,6 +76,17 @@ def test_folder_without_anything_is_an_empty_run(folder: RunDirectory) -> None:
         reader.points("loss")
 
 
+def test_entry_that_cannot_be_looked_at_hides_no_file_of_a_run(folder: RunDirectory, writer: Writer) -> None:
+    put(writer, "loss", [0])
+    writer.stop("finished")
+    before = [Reader(folder).value(path) for path in ("sys/size", "sys/ping_time")]
+    for place in (folder.path, folder.journal):
+        for number in range(20):  # listed in any order, some of them first
+            (place / f"{number}.circle").symlink_to(f"{number}.circle")
+
+    assert before == [Reader(folder).value(path) for path in ("sys/size", "sys/ping_time")]
+
+
 def test_everything_acknowledged_before_the_call_is_seen(folder: RunDirectory, writer: Writer) -> None:
     reader = Reader(folder)
     for i in range(5):

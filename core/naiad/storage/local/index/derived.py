@@ -81,7 +81,7 @@ def _look(path: str, journal: str) -> tuple[int, float, float]:
                     continue
                 try:
                     found = entry.stat()
-                except FileNotFoundError:
+                except OSError:  # it is gone, or is no file; the others count all the same
                     continue
                 size += found.st_size
                 if folder == journal and entry.name.endswith((".ops", ".seg")):
