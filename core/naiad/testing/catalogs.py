@@ -130,7 +130,7 @@ class CatalogTests(StoreFixtures):
             assert len(set(ids(sort))) == 7
 
     def test_grid_is_sorted_by_a_bounded_number_of_columns(self, many: Store) -> None:
-        """More are refused: SQLite ended the process when it was asked for many."""
+        """SQLite ended the process at very many."""
         catalog = many.catalog()
         most = [("lr", True), ("loss:min", False)] * (MOST_SORTED // 2)
 

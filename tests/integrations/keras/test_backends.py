@@ -31,10 +31,12 @@ with naiad.init_run(project="p", custom_run_id="same") as run:
 """
 
 
+@pytest.mark.timeout(600)  # 50 s alone, most of it imports and compiling
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="jax is the back end already")
 def test_jax_passes_the_same_tests() -> None:
     pytest.importorskip("jax", reason="jax is not installed")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(HERE / name) for name in FILES)]
+    options = ("-q", "-n", "0", "-p", "no:cacheprovider")  # each worker would import and compile all of it again
+    command = [sys.executable, "-m", "pytest", *options, *(str(HERE / name) for name in FILES)]
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTEST_ADDOPTS": ""}
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -312,7 +312,7 @@ _VALUES = {
 
 @cache
 def _grouped_by(keys: tuple[str, ...], sums: tuple[str, ...]) -> Statement:
-    """The statement for a shape of groups. Those of one or two values are compiled ahead, others when asked for."""
+    """The statement for a shape of groups. Those of one or two values are compiled ahead, others at their first use."""
     name = f"groups by {', '.join(keys)}{' of ' if sums else ''}{', '.join(sums)}"
     return _statement(name, _grouped, keys, sums, is_ahead=(keys, sums) in AHEAD)
 
