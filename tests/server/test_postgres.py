@@ -593,6 +593,19 @@ def test_request_that_the_database_ends_as_a_deadlock_is_refused_and_stored_once
     assert {f"writer{each}.0.seg": 6_400 for each in (0, 1)} == stored_bytes(cluster, uid)
 
 
+def test_run_whose_writer_fell_silent_is_looked_at_once_more_and_then_left_alone(cluster: Cluster) -> None:
+    """The program was killed, and nothing of it comes any more: it must not be folded for ever."""
+    uid = new_uid()
+    ask(cluster, "/api/v1/runs", {"uid": uid, "kind": "run", "project": "silent", "created": 1.0})
+    ask(cluster, "/api/v1/journal", {**points(uid, 0), "writers": [[uid, "writer0", True]]})
+    [(number,)] = cluster.ask("select number from naiad.run where uid = %s", uid)
+    cluster.ask("update naiad.writer set seen_at = now() - interval '2 minutes' where run = %s", number)
+    cluster.ask("update naiad.due set at = now() where run = %s", number)
+
+    due = "select at = 'infinity', waiting from naiad.due where run = %s"
+    wait_for(lambda: cluster.ask(due, number) == [(True, 0)], "the end of the looks at it")
+
+
 def points(uid: str, writer: int, count: int = 100, at: int = 64) -> dict[str, Any]:
     """A request with points of a writer."""
     records = bytes(32 * count)

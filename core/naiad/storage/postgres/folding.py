@@ -43,7 +43,7 @@ from naiad.storage.sql.values import Stamp, forget, put
 RUN_LOCKS, CATALOG_LOCK = 7_230_002, 7_230_003
 """The first key of the advisory locks of runs, and the key of the one of the catalog, whose numbers are counted."""
 SILENT_SECONDS = 65
-"""After the last sign of life of a writer its run is looked at again, since it may be over."""
+"""After the last sign of life of a writer its run is looked at again, once, since it may be over."""
 MOST_FAILURES = 3
 MOST_RUNNING_ROWS = 64
 """How many times the rows it needs a run may lie in that goes on: each fold adds some, and reading decodes all."""
@@ -61,7 +61,8 @@ NEXT = """
 update naiad.due set waiting = greatest(0, waiting - %(size)s), at = case
     when waiting > %(size)s then now() + interval '1 second'
     else coalesce((select max(seen_at) + make_interval(secs => %(silent)s) from naiad.writer
-                   where run = %(run)s and state = 'alive'), 'infinity') end
+                   where run = %(run)s and state = 'alive' and seen_at > now() - make_interval(secs => %(silent)s)),
+                  'infinity') end
 where run = %(run)s
 """
 FAILED = "update naiad.run set failures = failures + 1, problem = %s where number = %s returning failures"
