@@ -80,10 +80,10 @@ def test_screen_is_whole_and_accessible_in_both_themes_and_on_a_phone(
     assert [] == axe(page, only=color_rules)
 
     page.set_viewport_size({"width": 380, "height": 760})
-    page.wait_for_timeout(60)  # charts and tables follow the size of their place in the next frames
 
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.evaluate("document.querySelector('main').scrollWidth <= innerWidth + 1")
+    # Charts and tables follow the size of their place in some of the next frames.
+    until(page, "document.documentElement.scrollWidth <= innerWidth")
+    until(page, "document.querySelector('main').scrollWidth <= innerWidth + 1")
 
 
 def test_address_is_the_state(look: Any, until: Any, settled: Any) -> None:
