@@ -15,7 +15,6 @@ from naiad.kinds import PARENT, PARENT_UID, SYS
 from naiad.scalars import unpack_text
 from naiad.storage.base import Change, Store
 from naiad.storage.catalog import Summary
-from naiad.storage.edits import edit, sys_changes
 
 MOST_PARENTS = 1_000_000
 
@@ -33,6 +32,8 @@ class Parent(NamedTuple):
 
     def changes(self) -> list[Change]:
         """Return the changes that make a run its child."""
+        from naiad.storage.edits import sys_changes  # loaded by the first child: a run without a parent needs none
+
         return sys_changes({PARENT: self.id, PARENT_UID: self.uid})
 
 
@@ -80,6 +81,8 @@ def children(store: Store, uid: str, *, is_trashed: bool | None = False) -> list
 
 def rename_parent(store: Store, uid: str, name: str) -> None:
     """Write the new id of a parent into its children, those in the trash too. They are found without it."""
+    from naiad.storage.edits import edit, sys_changes
+
     for child in children(store, uid, is_trashed=None):
         if child.parent != name:
             edit(store, child.run, sys_changes({PARENT: name}))

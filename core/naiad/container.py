@@ -21,7 +21,6 @@ from naiad.fields.string_set import TAG_PATHS
 from naiad.handler import Handler
 from naiad.kinds import ATOM_OF, DERIVED, PROTECTED, SYS, TAGS
 from naiad.listing import listing
-from naiad.notebook.live import show
 from naiad.ops import Assign, Op, Tags
 from naiad.session import WRITABLE_IN_SYS, Session
 from naiad.storage.base import BEGIN_SECONDS, Reservation, RunReader, RunWriter, Store
@@ -186,6 +185,8 @@ class Container:
 
     def _ipython_display_(self) -> None:
         """Show live curves in a notebook that has anywidget; IPython takes the static form where this raises."""
+        from naiad.notebook.live import show  # loaded by the first notebook: a script needs none
+
         if not show(self._session, "", repr(self)):
             raise NotImplementedError
 

@@ -21,7 +21,6 @@ from naiad.fields.base import Field, Source
 from naiad.fields.float_series import FloatSeries
 from naiad.integers import EXACT
 from naiad.listing import listing
-from naiad.notebook.live import show
 from naiad.packing import SeriesBelow, append_quickly, give_back, remember_class
 from naiad.refs import incoming
 from naiad.session import Session
@@ -123,6 +122,8 @@ class Handler(Source):
 
     def _ipython_display_(self) -> None:
         """Show live curves in a notebook that has anywidget; IPython takes the static form where this raises."""
+        from naiad.notebook.live import show  # loaded by the first notebook: a script needs none
+
         if not show(self._container._session, self._path, repr(self)):
             raise NotImplementedError
 

@@ -7,6 +7,7 @@ change makes the journey shorter, and never raise it.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,6 @@ from types import CodeType, FrameType
 from typing import NamedTuple
 
 import numpy as np
-import pytest
 
 import naiad
 from naiad.storage.local.periodic import PeriodicThread
@@ -65,19 +65,10 @@ def depth_of(frame: FrameType | None) -> int:
     return depth
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a file that is too large to travel inside an op."""
-    (tmp_path / "x.png").write_bytes(bytes(100_000))
-    return tmp_path
-
-
-@pytest.fixture
-def run(store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[naiad.Run]:
-    """A run after each journey was made once, by another run, so that all modules of naiad are loaded."""
-    monkeypatch.setattr(PeriodicThread, "start", lambda _self: None)  # it would change files
-    # torch loads it in another test of this process; then opening a run asks whether this is a worker that spawned.
-    monkeypatch.delitem(sys.modules, "multiprocessing.spawn", raising=False)
+def counted(folder: Path) -> dict[str, Journey]:
+    """Count the journeys of a run, after each was made once by another run, so that all modules of naiad are loaded."""
+    PeriodicThread.start = lambda _self: None  # type: ignore[method-assign]  # it would change files
+    (folder / "x.png").write_bytes(bytes(100_000))  # too large to travel inside an op
     with naiad.init_run() as warm:
         for _, call in journeys(warm, folder, killed_run()):
             call()
@@ -85,7 +76,7 @@ def run(store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         run["before"].append(0.5)  # makes the first segment, which is no part of any journey
         time.sleep(0.05)  # until the clock of the folder has moved on: only then is a writer sure to be alone
         run["before it"] = 1
-        yield run
+        return {name: journey(call) for name, call in journeys(run, folder, killed_run())}
 
 
 CEILINGS = {
@@ -139,12 +130,20 @@ def killed_run() -> str:
     return done.stdout.strip()
 
 
-def test_no_journey_grows_longer(run: naiad.Run, folder: Path) -> None:
-    counted = {name: journey(call) for name, call in journeys(run, folder, killed_run())}
+def test_no_journey_grows_longer(store: Path, tmp_path: Path) -> None:
+    """In an interpreter of its own: modules and open runs of other tests would lengthen some."""
+    environment = {**os.environ, "NAIAD_STORE": str(store)}
+    command = [sys.executable, __file__, str(tmp_path)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    found = {name: Journey(*counts) for name, counts in json.loads(done.stdout).items()}
 
-    assert CEILINGS.keys() == counted.keys()
+    assert CEILINGS.keys() == found.keys()
     assert {} == {
-        name: found
-        for name, found in counted.items()
-        if any(count > ceiling for count, ceiling in zip(found, CEILINGS[name], strict=True))
+        name: counts
+        for name, counts in found.items()
+        if any(count > ceiling for count, ceiling in zip(counts, CEILINGS[name], strict=True))
     }
+
+
+if __name__ == "__main__":
+    print(json.dumps(counted(Path(sys.argv[1]))))

@@ -42,7 +42,6 @@ from naiad.ops import Op
 from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader
-from naiad.storage.edits import edit, move_changes
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, refuse_newer, take_lock
 from naiad.storage.local.place import FOLDER, named_place, nearest_place
@@ -423,6 +422,7 @@ class Store(Struct, frozen=True, dict=True):
                     run_id=name,
                 )
             if _text(values.get("sys/project")) != project:
+                from naiad.storage.edits import edit, move_changes
                 from naiad.storage.local.gc import refuse_written
 
                 refuse_written(self.directory(run), name, "moved")
