@@ -65,7 +65,9 @@ class Open(_Op, frozen=True, tag="open"):
     host: str
     boot: str
     session: Count
-    role: str  # "owner" called init_run, and its end counts; "guest" is a forked or spawned child, whose end does not
+    role: str
+    """`owner` called init_run: its end is that of the run. `guest` is a child of it: while it lives, the run is running.
+    `editor` is a command, a page or a server that changes some fields: neither its life nor its end says anything."""
     at: Moment
 
 

@@ -145,7 +145,7 @@ class MemoryRun(base.RunReader):
         return self.found(path, POINTS).config
 
     def state(self) -> str:
-        if any(writer.is_active for writer in self.writers):
+        if any(writer.is_active and writer.role != "editor" for writer in self.writers):
             return "running"
         owners = [(writer.session, writer.end) for writer in self.writers if writer.role == "owner"]
         return next((end for end in ENDS if owners and (owners[-1][0], end) in owners), "killed")

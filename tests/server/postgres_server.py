@@ -194,8 +194,13 @@ class Moto:
         with urllib.request.urlopen(f"{place}?list-type=2", timeout=SECONDS) as answer:
             names = re.findall(r"<Key>(.*?)</Key>", answer.read().decode())
         for name in names:
-            with urllib.request.urlopen(f"{place}/{name}", timeout=SECONDS) as answer:
-                yield name, answer.read()
+            try:
+                with urllib.request.urlopen(f"{place}/{name}", timeout=SECONDS) as answer:
+                    yield name, answer.read()
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code not in (403, 404):  # a worker has removed it since; moto then denies the unsigned request
+                    raise
 
     def stop(self) -> None:
         if self.process is not None:

@@ -221,7 +221,7 @@ class Sync:
             OSError: the folder cannot be written.
         """
         if Reader(folder).left_behind():
-            Writer.open(folder, role="guest").stop()
+            Writer.open(folder, role="editor").stop()
 
     # Shipping
 
@@ -257,7 +257,7 @@ class Sync:
         if not gaps:
             return 0, 0
         points, ops = points_in(gaps)
-        writer = Writer.open(shipment.folder, role="guest")
+        writer = Writer.open(shipment.folder, role="editor")
         try:
             writer.log([Dropped(points, ops, writer.now())])
         finally:

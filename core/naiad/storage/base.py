@@ -526,7 +526,12 @@ class Store(Protocol):
     ) -> RunWriter:
         """Write a container, new or not; `first_ops` are in it from its first moment.
 
-        The end of an `owner` decides the state of the run, that of a `guest` does not.
+        Args:
+            run: the container.
+            role: `owner`, whose end decides the state; `guest`, a child of an owner, which only keeps it running; or
+                `editor`, which changes some fields and leaves the state as it is.
+            first_ops: of a new container.
+            on_error: whether trouble of the disk is warned about or raised.
 
         Raises:
             StoreNotWritable: it takes nothing; a new container leaves nothing behind.

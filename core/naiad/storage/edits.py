@@ -19,7 +19,7 @@ def edit(store: Store, run: RunId, changes: Sequence[Change]) -> None:
         StoreNotWritable: the store cannot be changed.
         SyncFailed: the disk did not take them.
     """
-    writer = store.writer(run, role="guest", on_error="raise")  # a guest's end says nothing about a run
+    writer = store.writer(run, role="editor", on_error="raise")
     try:
         writer.write(changes)
         writer.wait()

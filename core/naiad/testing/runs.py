@@ -389,6 +389,18 @@ class RunTests(StoreFixtures):
         assert end == reader.value("sys/state")
         assert {path: reader.kinds()[path] for path in DERIVED} == DERIVED
 
+    def test_state_stays_while_a_container_is_edited(self, store: Store) -> None:
+        """Neither the life nor the end of an editor counts."""
+        run, writer = begin(store)
+        writer.stop("failed")
+        editor = store.writer(run, role="editor")
+        reader = store.reader(run)
+        editor.write([assign("x", ATOM_OF[int], 1)])
+        state, value = reader.state(), reader.value("x")
+        editor.stop()
+
+        assert ("failed", 1, "failed") == (state, value, reader.state())
+
     def test_later_session_decides_the_state(self, store: Store) -> None:
         """A run that failed once and was resumed has the state of its last session."""
         run, writer = begin(store)

@@ -67,7 +67,7 @@ def change(site: Site, name: str, takes: ContainerToChange) -> Json:
         planned += [Change(op.path, op.kind, (op,)) for op in stage_ops(takes.stage)]
     # One write for all of them, so that readers never see half of a change.
     if planned:
-        writer = site.store.writer(run, role="guest", on_error="raise")  # a guest's end says nothing about a run
+        writer = site.store.writer(run, role="editor", on_error="raise")
         try:
             writer.write(planned)
             writer.wait()

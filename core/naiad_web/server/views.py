@@ -96,7 +96,7 @@ def _write(site: Site, project: str, change: Change) -> None:
         init.stop()
         run = site.store.find_project(project)
     assert run is not None
-    writer = site.store.writer(run, role="guest", on_error="raise")
+    writer = site.store.writer(run, role="editor", on_error="raise")
     try:
         writer.write([change])
         writer.wait()

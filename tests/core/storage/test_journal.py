@@ -6,6 +6,8 @@ import errno
 import math
 import os
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from naiad.ops import Assign, Delete, Open, Strings
 from naiad.settings import Tuning
 from naiad.slots import RECORD, pack_int
 from naiad.storage.base import PointColumns
+from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import pack_records
@@ -270,3 +273,26 @@ def test_forked_child_leaves_the_files_to_its_parent(journal: Journal, folder: R
     assert [0, 1, 2, 3, 4, 5] == Reader(folder).points("x").steps.tolist()
     assert {"1-a", "2-b"} == {name.split(".")[0] for name in os.listdir(folder.journal)}
     os.close(directory)
+
+
+WRITER = """
+import os, sys
+for number in range(1, 6001):
+    os.close(os.open(f"{sys.argv[1]}/1-abcdefgh.{number:06d}.seg", os.O_CREAT))
+"""
+
+
+def test_listing_has_no_segment_without_the_earlier_ones(folder: RunDirectory) -> None:
+    """A long folder is listed by several calls of the kernel, between which a writer makes files."""
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder.journal)])
+    listings, gaps = 0, []
+    while writer.poll() is None:
+        numbers = [file.number for file in list_journal(folder.journal)]
+        listings += 1
+        if numbers != list(range(1, len(numbers) + 1)):
+            gaps.append((len(numbers), numbers[-1]))
+
+    assert 0 == writer.returncode
+    assert listings > 3
+    assert [] == gaps
+    assert 6000 == len(list_journal(folder.journal))

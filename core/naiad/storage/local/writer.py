@@ -140,7 +140,7 @@ class Writer:
 
         Args:
             folder: of the run.
-            role: `owner`, or `guest` of a process that opened it.
+            role: `owner`, `guest` or `editor`, as in `naiad.ops.Open`.
             first_ops: of a new run.
             on_error: whether trouble of the disk is warned about or raised.
             remote: the content of `remote.json` of a run that gets a remote now, before anything of it is folded.

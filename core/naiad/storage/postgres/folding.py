@@ -224,7 +224,7 @@ def write_ops(raw: psycopg.Connection[Any], run: int, ops: Sequence[Op], session
     """Write ops as the only frame of a journal file of a writer of their own, which is complete; return its name."""
     start = HEADERS["ops"]
     writer = new_writer_id()
-    opened = Open(writer, 0, "", "", session, "guest", at)  # a guest's end says nothing about a run
+    opened = Open(writer, 0, "", "", session, "editor", at)
     data = encode_frame(1, encode_ops([opened, *ops, End("finished", at)]))
     file = f"{writer}.0.ops"
     raw.execute(

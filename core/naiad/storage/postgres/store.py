@@ -163,7 +163,7 @@ class PostgresStore(Store):
         self,
         run: RunId,
         *,
-        role: str = "owner",  # noqa: ARG002 (every change here is a guest's)
+        role: str = "owner",  # noqa: ARG002 (every change here is an editor's)
         first_ops: Sequence[Op] = (),  # noqa: ARG002 (containers are begun elsewhere)
         on_error: str = "warn",  # noqa: ARG002 (errors are answers here)
     ) -> RunWriter:

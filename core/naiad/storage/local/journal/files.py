@@ -19,6 +19,9 @@ from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import refuse_newer
 from naiad.storage.results import Damage
 
+LISTED_AT_ONCE = 16
+"""Files of a folder that one call of the kernel lists, whatever the C library: of more, a listing is of no one moment."""
+
 
 class Range(NamedTuple):
     """Bytes of a segment with a known crc32, and the field numbers that their records may have."""
@@ -130,7 +133,21 @@ def journal_file(writer: str, number: int, suffix: str, path: Path) -> JournalFi
 
 
 def list_journal(folder: Path) -> list[JournalFile]:
-    """The files of a journal folder; none when there is no folder."""
+    """The files of a journal folder, none when there is no folder; never a file without the earlier ones of its writer.
+
+    Those that were removed meanwhile are not among them.
+    """
+    files = sorted(_listed(folder))
+    if len(files) > LISTED_AT_ONCE:
+        # Of files made during the first listing it may have any: so a file may be there without one that was made
+        # before it. The second listing, begun after that, has it for sure.
+        newest = {(file.writer, file.suffix): file.number for file in files}
+        missed = {file for file in _listed(folder) if file.number < newest.get((file.writer, file.suffix), 0)}
+        files = sorted(missed.union(files))
+    return files
+
+
+def _listed(folder: Path) -> list[JournalFile]:
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -142,7 +159,7 @@ def list_journal(folder: Path) -> list[JournalFile]:
         # Anything else in the folder is no file of a writer: leases, sums, hidden files that are being made.
         if writer and suffix in ("ops", "seg") and number.isascii() and number.isdigit():
             files.append(journal_file(writer, int(number), suffix, folder / name))
-    return sorted(files)
+    return files
 
 
 def read_ops(
