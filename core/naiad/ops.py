@@ -66,8 +66,8 @@ class Open(_Op, frozen=True, tag="open"):
     boot: str
     session: Count
     role: str
-    """`owner` called init_run: its end is that of the run. `guest` is a child of it: while it lives, the run is running.
-    `editor` is a command, a page or a server that changes some fields: neither its life nor its end says anything."""
+    """`owner` called init_run: its end is that of the run. `guest` is a child of it: the run is running while it lives.
+    `editor` is a command, a page or a server that changes some fields: neither its life nor its end counts."""
     at: Moment
 
 

@@ -399,7 +399,7 @@ class RunTests(StoreFixtures):
         state, value = reader.state(), reader.value("x")
         editor.stop()
 
-        assert ("failed", 1, "failed") == (state, value, reader.state())
+        assert (state, value, reader.state()) == ("failed", 1, "failed")
 
     def test_later_session_decides_the_state(self, store: Store) -> None:
         """A run that failed once and was resumed has the state of its last session."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from naiad.ops import Plain
 from naiad.storage.local.index.projection import Projection
@@ -29,8 +29,12 @@ def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
     `unknown`. Children that were forked or spawned do not count: they have no end of their own to report.
     """
     owners = [writer for writer in projection.writers.values() if writer.role == "owner"]
-    if any(each.is_alive and _is_running(projection, name, owners) for name, each in leases.items()):
-        return "running"
+    for name, each in leases.items():
+        writer = projection.writers.get(name)
+        # A writer takes its lease before it can say its role. Until then a run stays as its last owner left it.
+        is_running = writer.role != "editor" if writer is not None else not owners
+        if is_running and each.state == "alive":
+            return "running"
     silent = {name for name, each in leases.items() if each.state != "dead"}
     latest = max((writer.session for writer in owners), default=0)
     ends = {
@@ -39,13 +43,6 @@ def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
         if writer.session == latest
     }
     return next((state for state in WORST_FIRST if state in ends), "unknown" if silent else "killed")
-
-
-def _is_running(projection: Projection, name: str, owners: Sequence[WriterState]) -> bool:
-    """Whether a living writer means that its run is running, and is not only edited."""
-    writer = projection.writers.get(name)
-    # A writer takes its lease before it can say its role. Until then a run that had an owner is as that one left it.
-    return not owners if writer is None else writer.role != "editor"
 
 
 def values(projection: Projection, folder: RunDirectory) -> dict[str, Plain]:

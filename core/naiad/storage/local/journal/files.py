@@ -20,7 +20,7 @@ from naiad.storage.local.layout import refuse_newer
 from naiad.storage.results import Damage
 
 LISTED_AT_ONCE = 16
-"""Files of a folder that one call of the kernel lists, whatever the C library: of more, a listing is of no one moment."""
+"""Names that one call of the kernel lists, whatever the C library. More are listed by several, at several moments."""
 
 
 class Range(NamedTuple):
@@ -137,28 +137,25 @@ def list_journal(folder: Path) -> list[JournalFile]:
 
     Those that were removed meanwhile are not among them.
     """
-    files = sorted(_listed(folder))
-    if len(files) > LISTED_AT_ONCE:
-        # Of files made during the first listing it may have any: so a file may be there without one that was made
-        # before it. The second listing, begun after that, has it for sure.
-        newest = {(file.writer, file.suffix): file.number for file in files}
-        missed = {file for file in _listed(folder) if file.number < newest.get((file.writer, file.suffix), 0)}
-        files = sorted(missed.union(files))
-    return files
-
-
-def _listed(folder: Path) -> list[JournalFile]:
     try:
-        names = os.listdir(folder)
+        first = os.listdir(folder)
+        second = os.listdir(folder) if len(first) > LISTED_AT_ONCE else []
     except (FileNotFoundError, NotADirectoryError):
         return []
     files = []
-    for name in names:
+    for name in {*first, *second}:
         writer, _, rest = name.partition(".")
         number, _, suffix = rest.partition(".")
         # Anything else in the folder is no file of a writer: leases, sums, hidden files that are being made.
         if writer and suffix in ("ops", "seg") and number.isascii() and number.isdigit():
             files.append(journal_file(writer, int(number), suffix, folder / name))
+    files.sort()
+    if second:
+        # Of files made during a listing it may have later ones without earlier ones. A second one, begun after that,
+        # has the earlier ones for sure.
+        seen = set(first)
+        newest = {(file.writer, file.suffix): file.number for file in files if file.name in seen}
+        files = [file for file in files if file.number <= newest.get((file.writer, file.suffix), -1)]
     return files
 
 
