@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import product
 from typing import Any
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
@@ -17,7 +18,7 @@ from naiad.query.tree import Node
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
 from naiad.storage.sql.connection import Connection, Part, Statement
 from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, sort_order, unmatched_fields
-from naiad.storage.sql.search import conditions, search
+from naiad.storage.sql.search import columns_of, conditions, order_of, search
 from naiad.storage.sql.summaries import IN_TRASH
 from naiad.storage.sql.translate import text_of
 from naiad.storage.sql.values import ALL, fields, fields_at, shown, shown_cells
@@ -115,9 +116,8 @@ def groups(
     if any(each == TAGS for key, _aspect in keys for _number, each in key):
         return _decoded_groups(connection, kind, project, tree, by, columns, limit)
     sums = [_resolved(connection, column) for column in columns]
-    shape = tuple(aspect for _key, aspect in keys), tuple(aspect for _key, aspect in sums)
-    widths = [len(_columns(aspect)) for aspect in shape[0]]
-    first = sum(widths) + 1
+    shape = tuple(order_of(*key) for key in keys), tuple(aspect for _key, aspect in sums)
+    first = sum(len(columns_of(order)) for order in shape[0]) + 1
     fields = {f"key{place}": _numbers(key) for place, (key, _aspect) in enumerate(keys)}
     fields |= {f"sum{place}": _numbers(key) for place, (key, _aspect) in enumerate(sums)}
     wanted = conditions(connection, kind, project, tree)
@@ -130,7 +130,7 @@ def groups(
             found.append(row)
     return Groups(
         total,
-        [tuple(_key(row, keys, widths)) for row in found],
+        [tuple(_key(row, keys, shape[0])) for row in found],
         [row[first - 1] for row in found],
         {
             column: [tuple(row[first + 4 * place : first + 4 + 4 * place]) for row in found]
@@ -179,15 +179,25 @@ def _numbers(key: Numbered) -> list[int]:
     return [number for number, _kind in key] or [0]
 
 
-def _key(row: Any, keys: Sequence[tuple[Numbered, str]], widths: Sequence[int]) -> Iterator[Cell]:
+def _key(row: Any, keys: Sequence[tuple[Numbered, str]], orders: Sequence[str]) -> Iterator[Cell]:
     at = 0
-    for (numbered, aspect), width in zip(keys, widths, strict=True):
-        part = row[at : at + width]
-        at += width
-        yield _value(numbered[0][1] if numbered else "", *part) if aspect == "last" else part[0]
+    for (numbered, aspect), order in zip(keys, orders, strict=True):
+        columns = columns_of(order)
+        part = row[at : at + len(columns)]
+        at += len(columns)
+        if aspect == "last":
+            yield _value(numbered[0][1] if numbered else "", **dict(zip(columns, part, strict=True)))
+        else:
+            yield part[0]
 
 
-def _value(kind: str, num: float | None, integer: int | None, txt: str | None, whole: str | None) -> Cell:
+def _value(
+    kind: str,
+    num: float | None = None,
+    integer: int | None = None,
+    txt: str | None = None,
+    whole: str | None = None,
+) -> Cell:
     """The value in the columns by which a cell is found."""
     if txt is not None:
         return txt if whole is None else whole
@@ -260,7 +270,7 @@ _PROJECTS = _statement(
 def _common(sql: Any, t: Any, name: str, is_searched: bool) -> Any:
     """The values of a field with their number, the most frequent first; those that contain a text."""
     table = t.metadata.tables[name]
-    columns = [table.c[each] for each in (("tag",) if name == "tag" else VALUE)]
+    columns = [table.c[each] for each in (("tag",) if name == "tag" else columns_of("mixed"))]
     rows = sql.select(*columns, sql.func.count().label("times"))
     rows = rows.select_from(table.join(t.container, t.container.c.number == table.c.container))
     rows = rows.where(table.c.field == sql.bindparam("field"), sql.text("({where})")).group_by(*columns)
@@ -272,13 +282,14 @@ def _common(sql: Any, t: Any, name: str, is_searched: bool) -> Any:
 
 
 def _grouped(sql: Any, t: Any, keys: tuple[str, ...], sums: tuple[str, ...]) -> Any:
-    """Groups of containers by aspects of fields, with count, least, largest and mean of others."""
+    """Groups of containers by values of fields, with count, least, largest and mean of aspects of others."""
     joined: Any = t.container
     values: list[Any] = []
-    for place, aspect in enumerate(keys):
+    for place, order in enumerate(keys):
         of = t.cell.alias(f"by{place}")
         joined = joined.outerjoin(of, _is_its(sql, t, of, f"key{place}"))
-        values += [of.c[each] for each in _columns(aspect)]
+        # No others: the database sorts by these columns, and four instead of two take a third longer.
+        values += [of.c[each] for each in columns_of(order)]
     facts: list[Any] = []
     for place, aspect in enumerate(sums):
         of = t.cell.alias(f"of{place}")
@@ -295,14 +306,6 @@ def _is_its(sql: Any, t: Any, of: Any, name: str) -> Any:
     return sql.and_(of.c.container == t.container.c.number, of.c.field.in_(sql.bindparam(name, expanding=True)))
 
 
-VALUE = ("num", "integer", "txt", "whole")
-"""The columns by which a value is found."""
-
-
-def _columns(aspect: str) -> tuple[str, ...]:
-    return VALUE if aspect == "last" else (aspect,)
-
-
 _VALUES = {
     (name, is_searched): _statement(f"{name}.common{', searched' if is_searched else ''}", _common, name, is_searched)
     for name in ("cell", "tag")
@@ -312,11 +315,13 @@ _VALUES = {
 
 @cache
 def _grouped_by(keys: tuple[str, ...], sums: tuple[str, ...]) -> Statement:
-    """The statement for a shape of groups. Those of one or two values are compiled ahead, others at their first use."""
+    """The statement for a shape of groups. Usual ones are compiled ahead, others at their first use."""
     name = f"groups by {', '.join(keys)}{' of ' if sums else ''}{', '.join(sums)}"
     return _statement(name, _grouped, keys, sums, is_ahead=(keys, sums) in AHEAD)
 
 
-AHEAD = ((("last",), ()), (("last", "last"), ()))
+AHEAD = [
+    (keys, sums) for width in (1, 2) for keys in product(("number", "text"), repeat=width) for sums in ((), ("last",))
+]
 for _shape in AHEAD:
     _grouped_by(*_shape)

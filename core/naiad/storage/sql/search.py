@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from itertools import product
 from typing import Any
 
 from msgspec import Struct
@@ -35,10 +36,15 @@ class Sort(Struct, frozen=True):
     @property
     def order(self) -> str:
         """One of `ORDERS`."""
-        if self.aspect != "last":
-            return self.aspect
-        kinds = {KINDS[kind].sorted_as for _number, kind in self.fields}
-        return "number" if "text" not in kinds else "text" if len(kinds) == 1 else "mixed"
+        return order_of(self.fields, self.aspect)
+
+
+def order_of(fields: Sequence[tuple[int, str]], aspect: str) -> str:
+    """One of `ORDERS`: the columns of a cell that have the values of these fields."""
+    if aspect != "last":
+        return aspect
+    kinds = {KINDS[kind].sorted_as for _number, kind in fields}
+    return "number" if "text" not in kinds else "text" if len(kinds) == 1 else "mixed"
 
 
 def search(
@@ -193,9 +199,13 @@ def _ordered(of: Any, order: str, is_ascending: bool) -> list[Any]:
     return [*missing, *_directed(_order(of, order), is_ascending)]
 
 
+def columns_of(order: str) -> tuple[str, ...]:
+    """The columns of a cell by which its value is found and sorted."""
+    return COLUMNS.get(order, (order,))
+
+
 def _order(of: Any, order: str) -> list[Any]:
-    numbers, texts = [of.c.num, of.c.integer], [of.c.txt, of.c.whole]
-    return {"number": numbers, "text": texts, "mixed": [*numbers, *texts]}.get(order) or [of.c[order]]
+    return [of.c[column] for column in columns_of(order)]
 
 
 def _directed(values: Sequence[Any], is_ascending: bool) -> list[Any]:
@@ -218,11 +228,12 @@ def _by_several(sql: Any, t: Any, orders: Sequence[tuple[str, bool]]) -> Any:
 
 @lru_cache(maxsize=256)
 def _sorted_by_several(orders: tuple[tuple[str, bool], ...]) -> Statement:
-    """The statement for some columns, whose number varies: it is compiled at its first use."""
+    """The statement for some columns. Those for two usual ones are compiled ahead, others at their first use."""
     name = ", ".join(f"{order}{'' if is_ascending else ' descending'}" for order, is_ascending in orders)
-    return _statement(f"sorted by {name}", _by_several, orders, is_ahead=False)
+    return _statement(f"sorted by {name}", _by_several, orders, is_ahead=orders in TWO_USUAL)
 
 
+COLUMNS = {"number": ("num", "integer"), "text": ("txt", "whole"), "mixed": ("num", "integer", "txt", "whole")}
 _statement = partial(Statement, "naiad.storage.sql.tables")
 NUMBER, SORTED = Part("container.number"), Part("sorted.container")
 """The number of a container, in its own row and in that of the cell by which it is sorted."""
@@ -261,3 +272,6 @@ _WALK = {
 }
 _WALKED = {order: _statement(f"walked by {order}", _walked, order) for order in ("number", "text")}
 _UNSORTED = {order: _statement(f"unsorted by {order}", _unsorted, order) for order in ("number", "text")}
+TWO_USUAL = frozenset(product(product(("number", "text"), (False, True)), repeat=2))
+for _orders in sorted(TWO_USUAL):
+    _sorted_by_several(_orders)
