@@ -5,14 +5,12 @@
 Ops are read after the segments and sent before them, so the number of each point is defined when the point arrives. The
 answer to a request is how far the server has each file, and this goes on from there: the server's
 memory counts. Segments of a writer go one after the other, so that none of its points overtakes
-another. Large content goes beside that; see `uploads.py`.
+another. Content of files is of `content.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ import msgspec
 from naiad import clock
 from naiad.errors import NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
 from naiad.ship.client import Client
-from naiad.ship.uploads import SMALL, Uploads
+from naiad.ship.content import ContentSender
 from naiad.slots import RECORD
 from naiad.storage.local import outbox
 from naiad.storage.local.blobs import Blobs
@@ -49,7 +47,6 @@ BATCH = 4 * 1024 * 1024
 WHOLE = 1 << 30
 """Bytes that no journal file has."""
 MOST_PARTS = 500
-MOST_BLOBS = 5000
 LOOK_SECONDS = 10.0
 """Between two looks at the leases of other writers of the run."""
 
@@ -136,11 +133,15 @@ class Shipment:
     _knows_positions: bool = False
     _own: dict[str, OwnWriter] = field(default_factory=dict)
     _others: tuple[float, dict[str, Liveness]] = (-1e9, {})
-    _sent_blobs: set[str] = field(default_factory=set)
     _ends: dict[str, int] = field(default_factory=dict)
     _is_held: bool = False
     _is_uploading: bool = False
-    _uploads: Uploads | None = None
+
+    def __post_init__(self) -> None:
+        """Share the connection with the content of the run's files."""
+        self._content = ContentSender(
+            Blobs(self.folder.blobs), self.client, lambda: self.remote.project, self.pace, is_awaited=self.is_whole
+        )
 
     def add(self, writer: OwnWriter) -> None:
         """Ship the files of a writer of this process too."""
@@ -203,7 +204,7 @@ class Shipment:
         # was confirmed is removed.
         if self.remote.epoch and self.client.epoch not in ("", self.remote.epoch):
             self._knows_positions = False
-            self._sent_blobs.clear()
+            self._content.forget()
             outbox.unmark(self.folder)  # the server was set back, and may have lost what it had confirmed
         if self._knows_positions:
             return
@@ -225,7 +226,7 @@ class Shipment:
         """Begin anew with a server that does not have this run, whatever it has confirmed before."""
         self._note(uid="", id="")
         self.positions, self.sealed, self._knows_positions = {}, set(), False
-        self._sent_blobs.clear()
+        self._content.forget()
         outbox.unmark(self.folder)
 
     def _send(self, parts: Sequence[Part], seals: Sequence[list[object]], has_more: bool) -> Round:
@@ -297,13 +298,14 @@ class Shipment:
                 reached.pop(part.name)
             points, has_more = [], True
         # Before the request: an op must never name content that the server does not have.
-        coming = self._send_content(ops)
+        # By pattern, without decoding the ops: a hash too many costs a question, one too few would lose content.
+        coming = self._content.send({name for part in ops for name in hashes_in(part.data)})
         self._is_uploading = bool(coming)
         if coming:
             ops, points = self._held_back(ops, points, coming, reached)
         for part in ops:
             if part.is_huge:
-                self._send_huge(part)
+                self._content.send_bytes(part.data)  # the request refers to them
         seals = [seal for source in files if (seal := self._seal(source, reached)) is not None]
         return [*ops, *points], seals, has_more
 
@@ -452,61 +454,6 @@ class Shipment:
             if name not in self._own and (other.is_alive or (other.is_dead and not other.is_copy)):
                 yield name, other.is_alive
 
-    # Content of files
-
-    def _send_content(self, ops: Sequence[Part]) -> set[str]:
-        """Send the content that ops name, which has to be there before them; return content on its way.
-
-        Raises:
-            ServerError: the server does not take it.
-        """
-        coming = self._uploads.pending() if self._uploads is not None else set()
-        # By pattern, without decoding the ops: a hash too many costs a question, one too few would lose content.
-        named = {name for part in ops for name in hashes_in(part.data)} - self._sent_blobs - coming
-        blobs = Blobs(self.folder.blobs)
-        sizes = {}
-        for name in sorted(named):
-            with contextlib.suppress(FileNotFoundError):  # a hash of something else
-                sizes[name] = blobs.path(name).stat().st_size
-        names = list(sizes)
-        for start in range(0, len(names), MOST_BLOBS):
-            some = names[start : start + MOST_BLOBS]
-            asked = {"project": self.remote.project, "blobs": [[name, sizes[name]] for name in some]}
-            have = set(self.client.post("blobs", asked)["have"])
-            for name in some:
-                if name in have:
-                    continue
-                if sizes[name] <= SMALL or self.is_whole:
-                    self._put(self.client, name, sizes[name])
-                else:
-                    self._in_background().add(name, sizes[name])
-                    coming.add(name)
-        self._sent_blobs |= named - coming
-        return coming
-
-    def _in_background(self) -> Uploads:
-        if self._uploads is None:
-            apart = Client(self.client.url)
-            self._uploads = Uploads(lambda name, size: self._put(apart, name, size), apart.close)
-        return self._uploads
-
-    def _put(self, client: Client, name: str, size: int) -> None:
-        with Blobs(self.folder.blobs).open(name) as stream:
-            client.put_file(f"blobs/{name}", stream, size, {"project": self.remote.project})
-        self.pace(size)
-
-    def _send_huge(self, part: Part) -> None:
-        """Send the bytes of a part that is too large for a request, to which it refers then.
-
-        Raises:
-            ServerError: the server does not take them.
-        """
-        name = hashlib.sha256(part.data).hexdigest()
-        asked = {"project": self.remote.project, "blobs": [[name, len(part.data)]]}
-        if name not in self.client.post("blobs", asked)["have"]:
-            project = {"project": self.remote.project}
-            self.client.put_file(f"blobs/{name}", io.BytesIO(part.data), len(part.data), project)
-
     # The state
 
     def waiting(self) -> Waiting:
@@ -591,13 +538,7 @@ class Shipment:
         Raises:
             ServerError: the server cannot be reached.
         """
-        blobs, missing = Blobs(self.folder.blobs), []
-        for start in range(0, len(names), MOST_BLOBS):
-            some = [name for name in names[start : start + MOST_BLOBS] if "." not in name]
-            asked = [[name, blobs.path(name).stat().st_size] for name in some if blobs.path(name).exists()]
-            have = set(self.client.post("blobs", {"project": self.remote.project, "blobs": asked})["have"])
-            missing += [name for name in some if name not in have]
-        return missing
+        return self._content.missing(names)
 
     def note_lost(self, names: Sequence[str]) -> None:
         """Remember that files are lost, so that the loss is counted once."""

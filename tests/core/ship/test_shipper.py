@@ -254,7 +254,7 @@ def test_large_upload_delays_no_point_of_a_series_that_is_known(
     server: JournalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The upload stands still; points go on, and the file follows when it is done."""
-    monkeypatch.setattr("naiad.ship.shipment.SMALL", 1000)
+    monkeypatch.setattr("naiad.ship.content.SMALL", 1000)
     goes_on = threading.Event()
 
     def wait(method: str, _path: str) -> None:
@@ -280,7 +280,7 @@ def test_large_upload_delays_no_point_of_a_series_that_is_known(
 
 
 def test_large_upload_that_fails_is_tried_again(server: JournalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("naiad.ship.shipment.SMALL", 1000)
+    monkeypatch.setattr("naiad.ship.content.SMALL", 1000)
     answers = iter([503])
     server.fault = lambda method, _path: next(answers, None) if method == "PUT" else None
     run = naiad.init_run(store=server.url)
