@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,15 +107,9 @@ def server(
     address = url or _address(host, listener.getsockname()[1], is_tls=tls_cert is not None)
     lines = _first_token(tokens, address) if init else []
     is_open = host not in LOOPBACK and tls_cert is None and not trusted_proxy
-
-    def started() -> None:
-        click.echo(f"naiad server: {place if is_shared else locate(place)} at {address}")
-        if is_open:
-            click.echo("--insecure-http: tokens and data cross the network as plain text, readable to all between.")
-        for line in lines:
-            click.echo(line)
-        sys.stdout.flush()
-
+    if is_open:
+        lines.insert(0, "--insecure-http: tokens and data cross the network as plain text, readable to all between.")
+    lines.insert(0, f"naiad server: {place if is_shared else locate(place)} at {address}")
     # On this machine alone, other names in `Host` mean a page of another site that was rebound to 127.0.0.1. A server
     # of a network is known by any name.
     hosts = frozenset({*LOOPBACK, "[::1]"}) if host in LOOPBACK and url is None else None
@@ -124,7 +119,7 @@ def server(
         listener,
         hosts,
         address.rstrip("/"),
-        started,
+        partial(click.echo, "\n".join(lines)),
         certificate=tls_cert,
         key=tls_key,
         proxies=trusted_proxy,

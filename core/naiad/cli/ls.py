@@ -103,6 +103,13 @@ def ls(
     if is_json:
         print_document([_summary(row, counts) for row in found])
         return
+    _print(kind, found, counts)
+    if not found:  # below the header of a terminal
+        print_note(_nothing(kind, project, tags, state, parent, is_trashed))
+
+
+def _print(kind: ContainerKind, found: Sequence[Summary], counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Print a line for each container, and in a terminal a header."""
     is_local = is_terminal()
     rows = [_texts(row, is_local) for row in found]
     children = [states_text(counts.get(row.uid, {})) for row in found] if counts else [""] * len(found)
@@ -117,8 +124,6 @@ def ls(
         print_rows(header[: len(HEADER) if any(children) else -1], map(_cells, found, rows))
     else:
         print_texts(rows)
-    if not found:  # below the header of a terminal
-        print_note(_nothing(kind, project, tags, state, parent, is_trashed))
 
 
 def _nothing(

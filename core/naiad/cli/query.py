@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
@@ -97,14 +98,18 @@ def query(
         is_local = is_terminal()
         rows = ([_cell(found, row, name, is_local) for name in names] for row in range(len(found)))
         last = (ALWAYS[2], ALWAYS[1]) if not columns else ()  # where there is no room: the state first, then the name
-        # What a wildcard found goes before a column that was named.
-        named = set(names) if wanted is None else set(wanted)
-        ranks = [
-            len(names) + last.index(name) if name in last else place + len(names) * (name not in named)
-            for place, name in enumerate(names)
-        ]
-        header = [Column(name.removeprefix("sys/"), rank) for name, rank in zip(names, ranks, strict=True)]
+        header = _header(names, set(names) if wanted is None else set(wanted), last)
         print_rows(header, rows, nothing="" if found.notes else "No run matches.")
+
+
+def _header(names: Sequence[str], named: Collection[str], last: Sequence[str]) -> list[Column]:
+    """The columns of a terminal, ranked by which of them go first where there is no room."""
+    # Those that a wildcard found go before a column that was named.
+    ranks = [
+        len(names) + last.index(name) if name in last else place + len(names) * (name not in named)
+        for place, name in enumerate(names)
+    ]
+    return [Column(name.removeprefix("sys/"), rank) for name, rank in zip(names, ranks, strict=True)]
 
 
 def _named(nql: str) -> list[str]:
