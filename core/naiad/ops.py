@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -175,6 +175,15 @@ class Dropped(_Op, frozen=True, tag="dropped"):
 Op: TypeAlias = (
     Open | End | Define | Assign | Configure | Strings | Printed | Tags | Members | Stored | Delete | Dropped
 )
+
+
+class Frame(NamedTuple):
+    """Ops of one writer that take effect together; `end` is the offset of the byte after them in their file."""
+
+    sequence: int
+    ops: list[Op]
+    end: int
+
 
 # One encoder and one decoder for the process: making one compiles the types of all ops, which takes longer than most
 # frames.

@@ -17,6 +17,9 @@ RECORD = 32
 FLOAT_STEP = 1 << 31
 """Set in the number when the step is a float64; else it is an int64."""
 
+SEGMENT_HEADER = 64
+"""Bytes of a segment, a file of records, before its first record."""
+
 RECORD_FORM = "qddII"
 """Step, value, time, number of the series and commit word, for `struct`."""
 pack_int = struct.Struct(f"@{RECORD_FORM}").pack_into

@@ -18,7 +18,8 @@ from naiad.errors import (
     UnsupportedValue,
 )
 from naiad.storage.base import Change
-from naiad.storage.local.journal.files import list_journal, read_ops
+from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.journal.frames import read_ops
 from naiad.types import File, FloatSeries
 
 

@@ -27,11 +27,11 @@ import numpy as np
 import pytest
 
 from naiad.errors import DamagedData, DamageWarning, MissingField
-from naiad.ops import Assign, Configure, Delete, Strings, Tags
+from naiad.ops import Assign, Configure, Delete, Frame, Strings, Tags
 from naiad.settings import Tuning
 from naiad.storage.local.integrity.repair import repair
 from naiad.storage.local.integrity.verify import examine, verify
-from naiad.storage.local.journal.frames import Frame, read_frames
+from naiad.storage.local.journal.frames import read_frames
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader

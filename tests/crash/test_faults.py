@@ -16,10 +16,9 @@ import pytest
 
 from naiad.ops import Assign, End, Open, Strings
 from naiad.settings import Tuning
-from naiad.slots import RECORD
+from naiad.slots import RECORD, SEGMENT_HEADER
 from naiad.storage.local.journal import log_file
 from naiad.storage.local.journal.journal import Journal
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 

@@ -17,14 +17,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from naiad.ops import Assign, Configure, Define, Delete, End, Members, Op, Open, Printed, Strings, Tags, encode_ops
+from naiad.ops import (
+    Assign,
+    Configure,
+    Define,
+    Delete,
+    End,
+    Frame,
+    Members,
+    Op,
+    Open,
+    Printed,
+    Strings,
+    Tags,
+    encode_ops,
+)
+from naiad.slots import SEGMENT_HEADER
 from naiad.storage.local.index.compact import compact
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.lines import Lines
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.journal.files import Source, list_journal
-from naiad.storage.local.journal.frames import Frame, encode_frame, file_header
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.frames import encode_frame, file_header
 from naiad.storage.local.journal.point_log import record
 from naiad.storage.local.journal.segment import SEAL_AT, with_header
 from naiad.storage.local.layout import RunDirectory

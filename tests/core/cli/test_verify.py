@@ -10,8 +10,7 @@ import pytest
 from click.testing import Result
 
 import naiad
-from naiad.slots import RECORD
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.slots import RECORD, SEGMENT_HEADER
 from naiad.storage.local.writer import Writer
 
 Cli = Callable[..., Result]

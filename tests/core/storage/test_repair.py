@@ -15,14 +15,13 @@ import naiad
 from naiad.errors import DamageWarning, StorageError
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
-from naiad.slots import RECORD
+from naiad.slots import RECORD, SEGMENT_HEADER
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.integrity.repair import Repair, repair
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.journal.bit_errors import correct_single_bit
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader

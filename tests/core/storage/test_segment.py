@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from naiad.disk import save
-from naiad.slots import DEAD_SLOT, FLOAT_STEP, RECORD, pack_float, pack_int
+from naiad.slots import DEAD_SLOT, FLOAT_STEP, RECORD, SEGMENT_HEADER, pack_float, pack_int
 from naiad.storage.local.journal.files import journal_file
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import RECORD_TYPE, read_header, read_records
 from naiad.storage.local.journal.segment import Segment, whole_records
 

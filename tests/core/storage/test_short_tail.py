@@ -23,7 +23,7 @@ def place(store: Path) -> Store:
 
 def facts(place: Store, run: RunId) -> str:
     reader = place.reader(run)
-    return repr([(state.path, found) for state, found in reader.shown()[0] if found is not None])
+    return repr([reader.shown()[0], {path: reader.facts(path) for path in reader.counts()}])
 
 
 def without_short_tails(monkeypatch: pytest.MonkeyPatch) -> None:

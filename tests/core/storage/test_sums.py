@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from naiad.errors import DamagedData, DamageWarning, MissingField
-from naiad.slots import RECORD
+from naiad.slots import RECORD, SEGMENT_HEADER
 from naiad.storage.local.integrity.verify import examine, verify
 from naiad.storage.local.journal.coverage import read_coverage
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.segment import Segment
 from naiad.storage.local.journal.sums import Sums, holes
 from naiad.storage.local.layout import RunDirectory

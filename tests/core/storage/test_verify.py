@@ -11,10 +11,9 @@ import naiad
 from naiad.errors import DamagedData, DamageWarning
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
-from naiad.slots import RECORD
+from naiad.slots import RECORD, SEGMENT_HEADER
 from naiad.storage.local.integrity.verify import examine, verify, verify_store
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader

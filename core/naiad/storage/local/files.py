@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -117,15 +117,15 @@ class _Stored(msgspec.Struct):
 _read_stored = msgspec.json.Decoder(_Stored).decode
 
 
-def stored_bytes(reader: Reader) -> int:
-    """The bytes that a run keeps in blobs; content that several of its files share counts once."""
+def stored_bytes(states: Iterable[tuple[FieldState, list[str]]], resolve: Callable[[str], str]) -> int:
+    """The bytes that fields of files keep in blobs; content that several of them share counts once."""
     found = {}
-    for state, entries in reader.states(FILES):
+    for state, entries in states:
         for text in file_texts(state, entries):
             with contextlib.suppress(msgspec.MsgspecError):  # damaged: reading that file says it
                 file = _read_stored(text)
                 if file.blob:
-                    found[reader.resolve(file.blob), file.start] = file.size
+                    found[resolve(file.blob), file.start] = file.size
     return sum(found.values())
 
 

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 from msgspec import Struct
@@ -30,47 +29,39 @@ SERVER = "server"
 """The folder in a store of what a server that takes runs into it keeps."""
 
 
-class RunDirectory(Struct, frozen=True, dict=True):
+class RunDirectory:
     """The folder of one run, or of another container; nothing in it needs to exist yet."""
 
-    path: Path
-
-    @cached_property
-    def uid(self) -> str:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.uid = path.name
         """The name of the folder."""
-        return self.path.name
-
-    @cached_property
-    def kind(self) -> ContainerKind:
+        self.kind: ContainerKind = BY_FOLDER.get(path.parent.name, RUN)
         """The kind of the container, by its parent folder; elsewhere it counts as a run."""
-        return BY_FOLDER.get(self.path.parent.name, RUN)
-
-    @cached_property
-    def journal(self) -> Path:
+        self.journal = path / "journal"
         """The unfolded files: `<writer>.<n>.seg`, `<writer>.<n>.ops`, `<writer>.lease`."""
-        return self.path / "journal"
-
-    @cached_property
-    def index(self) -> Path:
+        self.index = path / "run.db"
         """The SQLite file that the journal is folded into; a short run has none."""
-        return self.path / "run.db"
-
-    @cached_property
-    def seal(self) -> Path:
+        self.seal = path / "seal.json"
         """Size and crc of every file of a run that was stopped in order."""
-        return self.path / "seal.json"
 
-    @cached_property
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunDirectory) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    @property
     def remote(self) -> Path:
         """Names the server that the run is shipped to; absent of a run that stays here."""
         return self.path / REMOTE
 
-    @cached_property
+    @property
     def outbox(self) -> Path:
         """Journal files that are folded and kept for a server; see `naiad.storage.local.outbox`."""
         return self.path / OUTBOX
 
-    @cached_property
+    @property
     def blobs(self) -> Path:
         """Content of the files of all runs of the store; see `naiad.storage.local.blobs`."""
         return self.path.parent.parent / "blobs"
@@ -135,7 +126,7 @@ def open_lock(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a `flock`
 
 
-class Layout(Struct, frozen=True, dict=True):
+class Layout(Struct, frozen=True):
     """Where the containers of a store lie: each in a folder named by its uid, below the folder of its kind."""
 
     root: Path
@@ -189,14 +180,9 @@ def take_lock(fd: int, seconds: float, path: Path, *, is_shared: bool = False) -
             return
 
 
-def refuse_newer(version: int, known: int, subject: object) -> None:
-    """Raise for a file or folder of a later release.
-
-    Raises:
-        NewerFormat: it is one.
-    """
-    if version > known:
-        raise NewerFormat(
-            f"{subject} was written by a later release of naiad (format {version}; this release reads up to {known}).\n"
-            "Install that release to read it; nothing was changed."
-        )
+def newer_format(version: int, known: int, subject: object) -> NewerFormat:
+    """Return the error for a file or folder of a later release."""
+    return NewerFormat(
+        f"{subject} was written by a later release of naiad (format {version}; this release reads up to {known}).\n"
+        "Install that release to read it; nothing was changed."
+    )

@@ -16,7 +16,7 @@ from naiad import rewinds
 from naiad.container_kinds import RunId
 from naiad.disk import Report, nothing
 from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, NewerFormat
-from naiad.kinds import ASPECTS, ATOMS, DERIVED, FILES, MEMBERS, POINTS, SERIES, TAGS, TEXTS
+from naiad.kinds import ASPECTS, ATOMS, DERIVED, FILES, KINDS, MEMBERS, POINTS, SERIES, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
 from naiad.rewinds import Dated
@@ -26,7 +26,7 @@ from naiad.storage.local.blobs import is_incoming
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
-from naiad.storage.local.index.states import FieldState, Series, with_points, with_texts
+from naiad.storage.local.index.states import FieldState, Series, shown_values, with_points, with_texts
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.leases import Liveness, read_leases, read_taken
 from naiad.storage.local.layout import INCOMING, RunDirectory
@@ -505,42 +505,73 @@ class Reader:
         """
         return self._series(path, self._facts)
 
-    def shown(self) -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
-        """All fields that are stored, whole and shown, with each series its facts; and the values of derived fields.
+    def shown(self) -> tuple[list[tuple[str, str, Any]], Losses]:
+        """Path, kind and value of each field that is shown and whole, and the losses of the run.
 
-        Damaged fields are left out and are among the losses. All of it is of one moment, for a row of the catalog: one
-        update of the snapshot serves the whole row.
+        The values are those of `shown_values` and of derived fields. All of it is of one moment, for a row of the
+        catalog: one look at the folder serves the whole row.
         """
 
-        def find() -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
+        def find() -> tuple[Any, ...]:
             projection = self._view.projection
-            short = None if "numpy" in sys.modules else self._view.short_tail()
-            tail = self._view.tail() if short is None else None
-            late = short.owners() if short else tail.owners(projection) if tail else set()
-            found: list[tuple[FieldState, Series | None]] = []
-            damaged = [path for path in self._view.refused if path]
-            for path, state in projection.visible().items():
-                if path in DERIVED or path in self._view.refused:
-                    continue
-                try:
-                    found.append((state, self._known_facts(state, late) if state.kind in SERIES else None))
-                except DamagedData:
-                    damaged.append(path)
-            # Damage of which the field is not known may concern any of them.
-            if self._view.damages and not damaged:
-                damaged.append("")
-            return found, derived.values(projection, self.folder), Losses(tuple(damaged), _dropped(projection))
+            whole, damaged = self._whole()
+            losses = Losses(tuple(damaged), _dropped(projection))
+            return whole, losses, self._view.states_now(FILES), derived.values(projection, self.folder)
 
-        found, values, losses = self._view.read(find)
+        whole, losses, stored, values = self._view.read(find)
         # Outside the look at the folder: adding up the sizes of files may take long, and would be repeated with each
         # fold.
-        if any(state.kind in FILES for state, _facts in found):
-            values[SIZE] = float(str(values[SIZE])) + files.stored_bytes(self._view)
-        return found, values, losses
+        values[SIZE] += self._bytes_elsewhere(stored, self._view.projection.resolve)
+        found: list[tuple[str, str, Any]] = [(path, kind, values[path]) for path, kind in DERIVED.items()]
+        for (state, facts), value in zip(whole, shown_values(whole), strict=True):
+            try:
+                if facts is not None and facts.count and (value is None or facts.spread is None):
+                    value = self._completed(state, facts, value)
+                found.append((state.path, state.kind, value))
+            except DamagedData:
+                losses = losses._replace(damaged=(*losses.damaged, state.path))
+        return found, losses
+
+    def _whole(self) -> tuple[list[tuple[FieldState, Series | None]], list[str]]:
+        """All fields that are shown and whole, with each series its facts; and the paths of damaged ones."""
+        projection = self._view.projection
+        short = None if "numpy" in sys.modules else self._view.short_tail()
+        tail = self._view.tail() if short is None else None
+        late = short.owners() if short else tail.owners(projection) if tail else set()
+        found: list[tuple[FieldState, Series | None]] = []
+        refused = self._view.refused
+        damaged = [*filter(None, refused)]
+        for path, state in projection.visible().items():
+            if path in DERIVED or path in refused:
+                continue
+            try:
+                found.append((state, self._known_facts(state, late) if state.kind in SERIES else None))
+            except DamagedData:
+                damaged.append(path)
+        # Damage of which the field is not known may concern any of them.
+        if self._view.damages and not damaged:
+            damaged.append("")
+        return found, damaged
+
+    def _completed(self, state: FieldState, facts: Series, value: Any) -> Any:
+        """The value of a series, with the parts that are not remembered in its field's row."""
+        row = KINDS[state.kind]
+        if value is None and row.has_value:  # a text that is too long for that
+            return self.text_page(state.path, -1, 1).texts[0]
+        if row.aspects and facts.spread is None and facts.finite:  # of an index without the variance
+            import numpy as np
+
+            values = self.points(state.path).values
+            return [*value[:-1], float(np.var(values[np.isfinite(values)]))]
+        return value
+
+    def _bytes_elsewhere(self, stored: list[tuple[FieldState, list[str]]], resolve: Callable[[str], str]) -> float:
+        """How many bytes the run has outside its folder, `stored` its fields of files."""
+        return files.stored_bytes(stored, resolve) if stored else 0
 
     def counts(self) -> dict[str, int]:
         """How many points each series has, by path."""
-        return {state.path: facts.count for state, facts in self.shown()[0] if facts is not None}
+        return {state.path: facts.count for state, facts in self._view.read(self._whole)[0] if facts is not None}
 
     def count(self, path: str) -> int:
         """How many points a series has.
@@ -590,15 +621,7 @@ class Reader:
                 shown_facts(self._points(state)[0]) if state.kind == POINTS else shown_text_facts(*self._texts(state))
             )
         if state.kind == POINTS:
-            short = None if "numpy" in sys.modules else self._view.short_tail()  # which is as fast as it is loaded
-            if short is not None:
-                return with_points(state, short.facts(state))
-            parts = self._view.tail_of(state)
-            if not parts:
-                return state.series
-            from naiad.storage.local.index.series import with_tail
-
-            return with_tail(state, parts)
+            return with_points(state, self._view.tail_facts(state))
         return with_texts(state)
 
     def _known_facts(self, state: FieldState, late: set[int]) -> Series:
@@ -606,12 +629,12 @@ class Reader:
         is_more = is_more or rewinds.PATH in self._view.projection.fields
         return self._facts(state) if is_more else state.series
 
-    def _derived(self, path: str = SIZE) -> dict[str, Plain]:
+    def _derived(self, path: str = SIZE) -> dict[str, Any]:
         """Return the derived fields; the size, which looks at every file, is whole only if it is asked for."""
         with self._view.current() as projection:
             found = derived.values(projection, self.folder)
         if path == SIZE:
-            found[SIZE] = float(str(found[SIZE])) + files.stored_bytes(self._view)
+            found[SIZE] += self._bytes_elsewhere(self._view.states(FILES), self._view.resolve)
         return found
 
 

@@ -35,20 +35,19 @@ from naiad.container_kinds import PROJECT, ContainerKind, RunId
 from naiad.disk import sync_folder, write_all
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import ATOM_OF
-from naiad.ops import Assign
+from naiad.ops import Assign, Frame
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import Tuning
-from naiad.slots import RECORD
+from naiad.slots import RECORD, SEGMENT_HEADER
 from naiad.storage.base import Change, RunWriter
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import Register, refusals
 from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, name_form, suffix_of, writer_of
 from naiad.storage.local.journal.files import JournalFile, list_journal
-from naiad.storage.local.journal.frames import FILE_HEADER, Frame, read_frames
+from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
 from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
-from naiad.storage.local.layout import SERVER, Layout, RunDirectory, open_lock, refuse_newer
+from naiad.storage.local.layout import SERVER, Layout, RunDirectory, newer_format, open_lock
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.received_files import ReceivedFiles, break_seal, has_bytes, sync
@@ -151,7 +150,7 @@ class Receiver:
         with self._database.transaction() as connection:
             version, self._epoch = received.begin(connection, FORMAT, os.urandom(8).hex())
             if version > FORMAT:
-                refuse_newer(version, FORMAT, path)
+                raise newer_format(version, FORMAT, path)
         self._containers.begin()
         try:
             self._replay()

@@ -43,7 +43,7 @@ from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
-from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, refuse_newer, take_lock
+from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, newer_format, open_lock, take_lock
 from naiad.storage.local.place import FOLDER, named_place, nearest_place
 from naiad.storage.results import FIRST, Joining
 
@@ -168,7 +168,7 @@ class Store(Struct, frozen=True, dict=True):
                 filename=str(version),
             ) from error
         if known > FORMAT:
-            refuse_newer(known, FORMAT, f"The store {self.root}")
+            raise newer_format(known, FORMAT, f"The store {self.root}")
         return known
 
     def waits_in(self) -> str:

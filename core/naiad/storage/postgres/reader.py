@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from sqlalchemy.engine import Engine
 
 from naiad.container_kinds import RunId
 from naiad.disk import Report, nothing
-from naiad.ops import Plain
 from naiad.refs import FileRef
-from naiad.storage.catalog import Losses
 from naiad.storage.local.blobs import Blobs, is_incoming
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
-from naiad.storage.local.index.states import FieldState, Series
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.verify import undefined_points
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.layout import Layout
-from naiad.storage.local.reader import SIZE, Reader
+from naiad.storage.local.reader import Reader
 from naiad.storage.postgres.connection import OpenRunDatabase, RunDatabase, transaction
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.scratch import Scratch
@@ -178,18 +176,8 @@ class PostgresReader(Reader):
             name = self._view.resolve(file.blob)
         return name
 
-    def shown(self) -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
-        """All fields that are shown, and the values of derived ones; the size with that of the index."""
-        found, values, losses = super().shown()
-        values[SIZE] = float(str(values[SIZE])) + self._stored_bytes()
-        return found, values, losses
-
-    def _derived(self, path: str = SIZE) -> dict[str, Plain]:
-        found = super()._derived(path)
-        found[SIZE] = float(str(found[SIZE])) + self._stored_bytes()
-        return found
-
-    def _stored_bytes(self) -> int:
+    def _bytes_elsewhere(self, stored: list[tuple[FieldState, list[str]]], resolve: Callable[[str], str]) -> float:
+        """How many bytes the run has outside its folder: those of its files, and its index."""
         with self._place.transaction() as raw:
             row = raw.execute(BYTES, [self._place.number]).fetchone()
-        return 0 if row is None else int(row[0])
+        return super()._bytes_elsewhere(stored, resolve) + (0 if row is None else int(row[0]))

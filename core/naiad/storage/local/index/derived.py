@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from typing import Any
 
-from naiad.ops import Plain
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import WriterState
 from naiad.storage.local.journal.leases import Liveness, read_writers
@@ -45,7 +45,7 @@ def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
     return next((state for state in WORST_FIRST if state in ends), "unknown" if silent else "killed")
 
 
-def values(projection: Projection, folder: RunDirectory) -> dict[str, Plain]:
+def values(projection: Projection, folder: RunDirectory) -> dict[str, Any]:
     """The values of all derived fields."""
     leases = writers(projection, folder)
     size, written, seen = _look(os.fspath(folder.path), os.fspath(folder.journal))

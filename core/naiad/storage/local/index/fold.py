@@ -24,12 +24,14 @@ from msgspec import Struct
 
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
-from naiad.slots import FLOAT_STEP, RECORD
+from naiad.ops import Frame
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.local.index.index import Index, begin_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.storage.local.index.points import (
     Columns,
     Ints,
+    facts_of,
     from_records,
     is_after,
     ordered,
@@ -37,13 +39,13 @@ from naiad.storage.local.index.points import (
 )
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import Changes, Head
-from naiad.storage.local.index.series import facts_of, left_points, left_texts
+from naiad.storage.local.index.series import left_points, left_texts
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import File, FileCover, Source, read_ops
-from naiad.storage.local.journal.frames import Frame
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.files import File, Source
+from naiad.storage.local.journal.frames import read_ops
 from naiad.storage.local.journal.records import RECORD_TYPE, Records, read_records
+from naiad.storage.local.journal.sums import FileCover
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.results import Damage, Shadowed
 from naiad.storage.sql.connection import Connection

@@ -54,7 +54,7 @@ from naiad.storage.local.index.rows import (
 )
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.frames import are_valid
-from naiad.storage.local.layout import RunDirectory, refuse_newer
+from naiad.storage.local.layout import RunDirectory, newer_format
 from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection, Database, Statement
 from naiad.storage.sql.database import make_single_file, open_for_writing
@@ -112,7 +112,8 @@ class Index:
         # The checksum before the format: a damaged number must not pass for a later release.
         if not is_whole("head", row._asdict()):
             raise damaged("the head row fails its crc")
-        refuse_newer(row.format, FORMAT, self.folder.index)
+        if row.format > FORMAT:
+            raise newer_format(row.format, FORMAT, self.folder.index)
         try:
             return decode_head(row.facts)
         except MALFORMED as error:

@@ -29,6 +29,8 @@ class Columns(NamedTuple):
 
 Part = tuple[str, Columns]
 """Points of one writer, in its order."""
+Facts = tuple[int, int, float, float, float, int | float, float, int, float, int]
+"""The arguments of `Series.add`."""
 
 
 def from_records(
@@ -69,6 +71,26 @@ def ordered(points: Columns) -> Columns:
     if len(steps) < 2 or bool((steps[1:] >= steps[:-1]).all()):
         return points
     return points.take(np.argsort(steps, kind="stable"))
+
+
+def facts_of(points: Columns) -> Facts:
+    """Return the arguments of `Series.add` for points in order."""
+    # Extremes and means are of finite values: a single NaN would spoil those of the whole series.
+    finite = points.values[np.isfinite(points.values)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(finite.sum())
+        # Around the mean of these points: a sum of squares would lose the digits of a small variance.
+        spread = float(np.square(finite - total / max(len(finite), 1)).sum())
+    extremes = (float(finite.min()), float(finite.max()), total) if len(finite) else (0.0, 0.0, 0.0)
+    # The latest time at the last step: by it the last points of several writers are compared.
+    rank = int(points.times[points.steps == points.steps[-1]].max())
+    last = (points.steps[-1].item(), float(points.values[-1]), int(points.times[-1]))
+    return len(points.values), len(finite), *extremes, *last, spread, rank
+
+
+def facts_by_writer(parts: list[Part]) -> list[tuple[str, Facts]]:
+    """Return the facts of points that are in the order of their writers."""
+    return [(writer, facts_of(ordered(part))) for writer, part in parts]
 
 
 def is_after(times: Reals, since: float) -> npt.NDArray[np.bool_]:

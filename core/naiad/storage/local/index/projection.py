@@ -18,6 +18,7 @@ from naiad.ops import (
     Delete,
     Dropped,
     End,
+    Frame,
     Members,
     Op,
     Open,
@@ -39,7 +40,6 @@ from naiad.storage.local.index.states import (
     TextPoint,
     WriterState,
 )
-from naiad.storage.local.journal.frames import Frame
 from naiad.storage.results import Shadowed
 
 
@@ -133,6 +133,10 @@ class Projection:
         """Every alive state, shadowed ones included."""
         for kinds in self.fields.values():
             yield from kinds.values()
+
+    def of_kinds(self, kinds: Collection[str]) -> list[FieldState]:
+        """Every alive state of these kinds, shadowed ones included."""
+        return [state for each in self.fields.values() for kind, state in each.items() if kind in kinds]
 
     def add(self, state: FieldState) -> None:
         """Add a state loaded from the index."""

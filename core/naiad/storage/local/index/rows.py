@@ -16,7 +16,6 @@ from naiad.ops import Assign, Count, Digest, Incoming, Millisecond, Moment, Op, 
 from naiad.storage.local.index.last_writer import NEVER
 from naiad.storage.local.index.lines import Lines
 from naiad.storage.local.index.states import DELETED, Deletions, FieldState, Last, Series, Shared, WriterState
-from naiad.storage.local.journal.frames import are_valid
 
 FORMAT = 1
 """Version of the whole run folder. A release opens every earlier one and refuses a later one untouched."""
@@ -216,24 +215,6 @@ def is_whole(table: str, row: Mapping[Any, Any]) -> bool:
     """Whether a row of any table, its columns in their order, is as it was written."""
     types, crc = _ROWS[table]
     return len(row) == len(types) and _is_typed(row.values(), types) and row["crc"] == crc(row)
-
-
-def is_readable(table: str, row: Mapping[Any, Any]) -> bool:
-    """Whether a row is as it was written, with facts that readers can show."""
-    if not is_whole(table, row):
-        return False
-    try:
-        if table == "field":
-            written: list[Op] = []
-            field_state(row["id"], row["path"], row["kind"], row["facts"], written)
-            return are_valid(written)
-        if table == "writer":
-            writer_state(row["name"], row["facts"], row["fields"], {})
-        elif table == "head":
-            decode_head(row["facts"])
-    except MALFORMED:
-        return False
-    return True
 
 
 def is_whole_pack(row: Any) -> bool:

@@ -21,13 +21,14 @@ from naiad.storage.local.index.points import (
     Part,
     Reals,
     as_bytes,
+    facts_of,
     join,
     merged,
     ordered,
 )
 from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid
 from naiad.storage.local.index.rows import FIELD_SHIFT, is_whole_chunk
-from naiad.storage.local.index.states import FieldState, Last, Remnant, Series, Shared, TextPoint, copy_facts
+from naiad.storage.local.index.states import FieldState, Last, Remnant, Series, Shared, TextPoint
 
 INDEX = "run.db"
 DECODED_PER_BUCKET = BUCKET
@@ -37,7 +38,6 @@ Refusal = Callable[[str, str, str], DamagedData]
 Hidden = Callable[[str, Any, Any], npt.NDArray[np.bool_]]
 """Which of a writer's points a rewind hides, by their steps and times."""
 TextRow = tuple[int | float, int, bytes]
-Facts = tuple[int, int, float, float, float, int | float, float, int, float, int]
 Heights = tuple[Reals, Reals, Reals, Reals, Ints]
 
 
@@ -302,29 +302,6 @@ def _merged_texts(by_writer: dict[str, list[TextRow]]) -> list[TextRow]:
             latest[row[0]] = max(row[1], latest.get(row[0], row[1]))
             ranked.append((row[0], latest[row[0]], name, row))
     return [row for *_order, row in sorted(ranked, key=lambda item: item[:3])]
-
-
-def with_tail(state: FieldState, parts: list[Part]) -> Series:
-    """The facts of a float series with points that are not in the index yet."""
-    whole = copy_facts(state)
-    for writer, part in parts:
-        whole.add_points(writer, *facts_of(ordered(part)))
-    return whole.series
-
-
-def facts_of(points: Columns) -> Facts:
-    """Return the arguments of `Series.add` for points in order."""
-    # Extremes and means are of finite values: a single NaN would spoil those of the whole series.
-    finite = points.values[np.isfinite(points.values)]
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(finite.sum())
-        # Around the mean of these points: a sum of squares would lose the digits of a small variance.
-        spread = float(np.square(finite - total / max(len(finite), 1)).sum())
-    extremes = (float(finite.min()), float(finite.max()), total) if len(finite) else (0.0, 0.0, 0.0)
-    # The latest time at the last step: by it the last points of several writers are compared.
-    rank = int(points.times[points.steps == points.steps[-1]].max())
-    last = (points.steps[-1].item(), float(points.values[-1]), int(points.times[-1]))
-    return len(points.values), len(finite), *extremes, *last, spread, rank
 
 
 def cut(points: Columns, buckets: int) -> Heights:

@@ -19,12 +19,12 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from naiad.integers import EXACT
-from naiad.slots import FLOAT_STEP, RECORD
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.journal.files import FileCover, JournalFile
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.files import JournalFile
 from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
+from naiad.storage.local.journal.sums import FileCover
 
 LONGEST = 1024 * 1024
 """Bytes of all files that are read like this."""

@@ -17,29 +17,33 @@ index that 2 sees. None is seen twice, because the positions are from the same c
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
 from naiad.kinds import POINTS, TEXTS
+from naiad.ops import Frame
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, quick_check, read_seal
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import FileCover, list_journal, read_ops
-from naiad.storage.local.journal.frames import Frame
+from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.journal.frames import read_ops
+from naiad.storage.local.journal.sums import FileCover
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.results import Damage
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.index import Index
-    from naiad.storage.local.index.points import Columns, Part
+    from naiad.storage.local.index.points import Columns, Facts, Part
     from naiad.storage.local.index.short_tail import ShortTail
     from naiad.storage.local.index.tail import Tail
     from naiad.storage.local.journal.files import JournalFile
@@ -162,15 +166,19 @@ class Snapshot:
         Raises:
             DamagedData: some of them are not as they were written.
         """
-        from naiad.storage.local.index.series import read_texts
+        return self.read(lambda: self.states_now(kinds))
 
-        def texts(state: FieldState) -> list[str]:
-            return read_texts(state, self.rows(state, "chunks"), self.damage)[1] if state.kind in TEXTS else []
+    def states_now(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
+        """The same, from the present look at the folder."""
+        found: list[tuple[FieldState, list[str]]] = []
+        for state in self.projection.of_kinds(kinds):
+            texts: list[str] = []
+            if state.kind in TEXTS:
+                from naiad.storage.local.index.series import read_texts
 
-        def find() -> list[tuple[FieldState, list[str]]]:
-            return [(state, texts(state)) for state in self.projection.states() if state.kind in kinds]
-
-        return self.read(find)
+                texts = read_texts(state, self.rows(state, "chunks"), self.damage)[1]
+            found.append((state, texts))
+        return found
 
     def short_tail(self) -> ShortTail | None:
         """The same as `tail`, read without numpy; None where only `tail` can read it."""
@@ -222,6 +230,22 @@ class Snapshot:
         if damaged is not None:
             raise self.damage(state.path, damaged.file, damaged.what)
         return left + tail.of(self.projection, state)
+
+    def tail_facts(self, state: FieldState) -> list[tuple[str, Facts]]:
+        """Return the facts of the tail of a float series, by writer.
+
+        Raises:
+            DamagedData: some of it is not as it was written.
+        """
+        short = None if "numpy" in sys.modules else self.short_tail()  # which is as fast as it is loaded
+        if short is not None:
+            return short.facts(state)
+        parts = self.tail_of(state)
+        if not parts:
+            return []
+        from naiad.storage.local.index.points import facts_by_writer
+
+        return facts_by_writer(parts)
 
     def damage(self, path: str, file: str, what: str) -> DamagedData:
         """Return the error for damage at a path; at an empty one, of the whole run."""
@@ -289,10 +313,11 @@ class Snapshot:
                 if damages:
                     self._note(damages)
                 self._read[file.name] = upto
-                frames += [(file.writer, frame) for frame in found]
+                frames += zip(repeat(file.writer), found)
         if frames:
             self.projection.apply_all(frames)
-        self._settle()
+        if self.projection.uncertain:
+            self._settle()
         if self.projection.tombstones:  # only a deletion leaves points without a field
             self._adopt()
 
@@ -369,8 +394,10 @@ class Snapshot:
                 if folds != self._folds:
                     projection, _head, positions, damages = index.load(connection)
         if folds != self._folds:
-            self.projection, self._folded = (projection, positions) if has_index else (Projection(), {})
-            self._read = {name: upto for name, (upto, _is_done) in self._folded.items()}
+            self.projection, self._folded, self._read = Projection(), {}, {}
+            if has_index:
+                self.projection, self._folded = projection, positions
+                self._read = {name: upto for name, (upto, _is_done) in positions.items()}
             self._seen = {}
             self._tail = None
             self.left = {}

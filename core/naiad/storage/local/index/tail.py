@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from naiad.slots import FLOAT_STEP
+from naiad.slots import FLOAT_STEP, SEGMENT_HEADER
 from naiad.storage.local.index.points import Columns, Part, from_records, is_after, split_exact
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.journal.files import FileCover, JournalFile
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.files import JournalFile
 from naiad.storage.local.journal.records import NOBODY, Records, read_records
+from naiad.storage.local.journal.sums import FileCover
 from naiad.storage.results import Damage
 
 Binding = tuple[str, int, float]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sqlalchemy import delete, insert
 
-from naiad.ops import Define, Op, encode_ops
-from naiad.slots import FLOAT_STEP, RECORD
+from naiad.ops import Define, Frame, Op, encode_ops
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.index import UNKNOWN, Index
@@ -27,12 +27,19 @@ from naiad.storage.local.integrity.salvage import NAMELESS, salvage
 from naiad.storage.local.integrity.seal import BASE, Seal, damaged_blocks
 from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.coverage import Coverage
-from naiad.storage.local.journal.files import FileCover, JournalFile, Source, list_journal, read_ops, tail_gap
-from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.files import JournalFile, Source, list_journal
+from naiad.storage.local.journal.frames import (
+    FILE_HEADER,
+    FRAME_HEADER,
+    encode_frame,
+    file_header,
+    read_frames,
+    read_ops,
+    tail_gap,
+)
 from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.journal.segment import with_header
-from naiad.storage.local.journal.sums import SUFFIX
+from naiad.storage.local.journal.sums import SUFFIX, FileCover
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.results import Damage

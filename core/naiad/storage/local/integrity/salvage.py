@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,29 +19,33 @@ from urllib.parse import quote
 from sqlalchemy import Table, delete, func, insert, select
 
 from naiad.kinds import LINES, POINTS, SERIES, TEXTS
+from naiad.ops import Op
 from naiad.scalars import pack_text
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import Pack, decode_pack, decode_texts
 from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import Index, begin_index
 from naiad.storage.local.index.parts import REMEMBERED_TEXT
-from naiad.storage.local.index.points import Columns, ordered
+from naiad.storage.local.index.points import Columns, facts_of, ordered
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import pyramid
 from naiad.storage.local.index.rows import (
     FIELD_SHIFT,
+    MALFORMED,
     Changes,
     Head,
     chunk_crc,
     chunk_key,
     decode_head,
-    is_readable,
+    field_state,
     is_whole,
+    writer_state,
 )
-from naiad.storage.local.index.series import as_they_came, decoded, facts_of
+from naiad.storage.local.index.series import as_they_came, decoded
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.integrity.losses import Losses
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
+from naiad.storage.local.journal.frames import are_valid
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_for_reading, open_for_writing
@@ -86,7 +90,7 @@ def _rows(old: RunDirectory, losses: Losses) -> Iterator[Row]:
     free = free_pages(data)
     candidates = _through_sqlite(old) if free is None else _from_pages(data, free)
     for table, row in candidates:
-        whole = row if is_readable(table.name, row) else _whole_chunk(row) if table is schema.chunk else None
+        whole = row if _is_readable_row(table.name, row) else _whole_chunk(row) if table is schema.chunk else None
         if whole is not None:
             yield table, whole
         elif table is schema.field and isinstance(row["kind"], str) and isinstance(row["facts"], bytes):
@@ -136,6 +140,24 @@ def _through_sqlite(old: RunDirectory) -> Iterator[Row]:
         return  # nothing more can be reached
     finally:
         engine.dispose()
+
+
+def _is_readable_row(table: str, row: Mapping[Any, Any]) -> bool:
+    """Whether a row is as it was written, with facts that readers can show."""
+    if not is_whole(table, row):
+        return False
+    try:
+        if table == "field":
+            written: list[Op] = []
+            field_state(row["id"], row["path"], row["kind"], row["facts"], written)
+            return are_valid(written)
+        if table == "writer":
+            writer_state(row["name"], row["facts"], row["fields"], {})
+        elif table == "head":
+            decode_head(row["facts"])
+    except MALFORMED:
+        return False
+    return True
 
 
 def _is_readable(path: Path) -> bool:

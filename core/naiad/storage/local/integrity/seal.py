@@ -18,12 +18,11 @@ from typing import Annotated, Any
 import msgspec
 
 from naiad.disk import sync_folder
-from naiad.slots import FLOAT_STEP, RECORD
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.files import list_journal
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.sums import SUFFIX
-from naiad.storage.local.layout import RunDirectory, refuse_newer
+from naiad.storage.local.layout import RunDirectory, newer_format
 from naiad.storage.results import Damage
 
 FORMAT = 1
@@ -104,8 +103,8 @@ def decode_seal(path: Path, name: str) -> Seal | Damage | None:
         return damage
     if not is_whole:
         return damage
-    if isinstance(body.get("format"), int):
-        refuse_newer(body["format"], FORMAT, path)
+    if isinstance(body.get("format"), int) and body["format"] > FORMAT:
+        raise newer_format(body["format"], FORMAT, path)
     try:
         return msgspec.convert(body, _Body, str_keys=True).seal()
     except (msgspec.ValidationError, RecursionError):

@@ -32,10 +32,12 @@ from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import FileCover, JournalFile, list_journal, read_ops, tail_gap
+from naiad.storage.local.journal.files import JournalFile, list_journal
+from naiad.storage.local.journal.frames import read_ops, tail_gap
 from naiad.storage.local.journal.leases import may_be_written, read_leases
 from naiad.storage.local.journal.records import Records, read_records
-from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, refuse_newer
+from naiad.storage.local.journal.sums import FileCover
+from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, newer_format
 from naiad.storage.results import Damage, Shadowed
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import integrity, open_for_reading
@@ -440,8 +442,8 @@ def _store_damages(store: Layout) -> Iterator[Damage]:
         return
     if text is None or not text.strip().isdigit():
         yield Damage("format", "it is not the version file of a store")
-    else:
-        refuse_newer(int(text), FORMAT, f"The store {store.root}")
+    elif int(text) > FORMAT:
+        raise newer_format(int(text), FORMAT, f"The store {store.root}")
     for path in _files(store.root / "keys"):
         if not _text_of(path):
             yield Damage(f"keys/{path.name}", "it does not name a project")

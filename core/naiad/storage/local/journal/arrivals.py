@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from naiad.container_kinds import RunId
 from naiad.errors import NaiadValueError, NewerFormat, shown
-from naiad.ops import Assign
+from naiad.ops import Assign, Frame
 from naiad.scalars import unpack_text
-from naiad.slots import RECORD
-from naiad.storage.local.journal.frames import FILE_HEADER, Frame, has_crc, read_frames
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.slots import RECORD, SEGMENT_HEADER
+from naiad.storage.local.journal.frames import FILE_HEADER, has_crc, read_frames
 from naiad.storage.receiving import Accepted, Piece, Position, Received, Registered, Sealing
 
 CLAIMED = ("sys/id", "sys/project")

@@ -12,25 +12,22 @@ import msgspec
 
 from naiad.storage.local.integrity.seal import BASE, Seal, decode_seal
 from naiad.storage.local.journal.bit_errors import BLOCK
-from naiad.storage.local.journal.files import FileCover, JournalFile, Range, list_journal, read_ops
-from naiad.storage.local.journal.frames import FILE_HEADER, SUMMED_HEADER
+from naiad.storage.local.journal.files import JournalFile, list_journal
+from naiad.storage.local.journal.frames import FILE_HEADER, SUMMED_HEADER, read_ops
 from naiad.storage.local.journal.sums import (
     ENTRY,
-    FOLDED_OPS,
-    FOLDED_SEGMENT,
-    FRAMES,
     INDEX,
-    RANGE,
     SUFFIX,
     SUMS_HEADER,
     SYNCED,
     VERSION,
     Entry,
-    boot_number,
-    decode_entry,
-    decode_header,
+    FileCover,
+    Range,
+    add_covers,
+    read_sums,
 )
-from naiad.storage.local.layout import RunDirectory, refuse_newer
+from naiad.storage.local.layout import RunDirectory, newer_format
 from naiad.storage.results import Damage
 
 Positions = Mapping[str, tuple[int, bool]]
@@ -148,31 +145,28 @@ def _names(folder: RunDirectory) -> list[str]:
 
 
 def _read_sums(folder: RunDirectory, path: Path, found: Coverage) -> None:
-    data, writer = path.read_bytes(), path.name.removesuffix(SUFFIX)
+    writer = path.name.removesuffix(SUFFIX)
     place = f"{folder.journal.name}/{path.name}"
     found.writers.add(writer)
-    is_same_boot = True
-    try:
-        version, boot, has_base = decode_header(data)
-    except ValueError as error:
-        found.damages.append(Damage(place, str(error), offset=0))
-    else:
-        refuse_newer(version, VERSION, path)
-        is_same_boot = boot == boot_number()
-        base = folder.journal / (writer + BASE)
-        if has_base and not base.exists() and not folder.seal.exists():
-            found.damages.append(Damage(f"{folder.journal.name}/{base.name}", "it is missing"))
-    entries = [decode_entry(data[at : at + ENTRY]) for at in range(SUMS_HEADER, len(data), ENTRY)]
+    sums = read_sums(path.read_bytes())
+    if sums.version > VERSION:
+        raise newer_format(sums.version, VERSION, path)
+    if sums.problem:
+        found.damages.append(Damage(place, sums.problem, offset=0))
+    base = folder.journal / (writer + BASE)
+    if sums.has_base and not base.exists() and not folder.seal.exists():
+        found.damages.append(Damage(f"{folder.journal.name}/{base.name}", "it is missing"))
+    entries = sums.entries
     _note_broken(place, entries, found)
-    if not is_same_boot:  # the machine may have lost power: what was not on its disk then is no damage
+    if not sums.is_same_boot:  # the machine may have lost power: what was not on its disk then is no damage
         sure = max((entry.number for entry in entries if entry and entry.kind == SYNCED), default=0)
         entries = entries[:sure]
-    folded: set[str] = set()
     for entry in entries:
-        if entry is not None:
-            _take(writer, entry, found, folded)
-    for name in folded:
-        found.files.pop(name, None)
+        # The highest count of any writer: every process that folds notes it, and entries are read in no order.
+        if entry is not None and entry.kind == INDEX and entry.number >= found.folds:
+            points = entry.high << 32 | entry.low
+            found.folds, found.fields, found.points = entry.number, entry.start, points or found.points
+    add_covers(found.files, writer, entries)
 
 
 def _note_broken(place: str, entries: list[Entry | None], found: Coverage) -> None:
@@ -186,26 +180,6 @@ def _note_broken(place: str, entries: list[Entry | None], found: Coverage) -> No
             else:
                 found.torn.append(Damage(place, "the last sums are a write cut short", offset=offset))
                 return
-
-
-def _take(writer: str, entry: Entry, found: Coverage, folded: set[str]) -> None:
-    wide = entry.high << 32 | entry.low
-    if entry.kind == RANGE:
-        cover = found.files.setdefault(_name(writer, entry, "seg"), FileCover())
-        cover.add(Range(entry.start, entry.end, entry.crc, entry.low, entry.high))
-    elif entry.kind == FRAMES:
-        cover = found.files.setdefault(_name(writer, entry, "ops"), FileCover())
-        cover.size, cover.sequence = max(cover.size, entry.end), max(cover.sequence, wide)
-    elif entry.kind == INDEX:
-        # The highest count of any writer: every process that folds notes it, and entries are read in no order.
-        if entry.number >= found.folds:
-            found.folds, found.fields, found.points = entry.number, entry.start, wide or found.points
-    elif entry.kind in (FOLDED_SEGMENT, FOLDED_OPS):
-        folded.add(_name(writer, entry, "seg" if entry.kind == FOLDED_SEGMENT else "ops"))
-
-
-def _name(writer: str, entry: Entry, suffix: str) -> str:
-    return f"{writer}.{entry.number:06d}.{suffix}"
 
 
 def _read_base(folder: RunDirectory, path: Path, found: Coverage) -> None:

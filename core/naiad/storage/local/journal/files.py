@@ -6,55 +6,13 @@ import os
 from collections.abc import Callable
 from functools import partial
 from io import FileIO
-from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Generic, NamedTuple, Protocol, TypeVar
 
-from msgspec import Struct, field
-
-from naiad.slots import FLOAT_STEP, RECORD
-from naiad.storage.local.journal import frames
-from naiad.storage.local.journal.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
-from naiad.storage.local.layout import refuse_newer
-from naiad.storage.results import Damage
+from msgspec import Struct
 
 LISTED_AT_ONCE = 16
 """Names that one call of the kernel lists, whatever the C library. More are listed by several, at several moments."""
-
-
-class Range(NamedTuple):
-    """Bytes of a segment with a known crc32, and the field numbers that their records may have."""
-
-    start: int
-    end: int
-    crc: int
-    low: int = 0
-    high: int = FLOAT_STEP - 1
-
-    @property
-    def points(self) -> int:
-        """How many records it has."""
-        return max(0, self.end - max(self.start, SEGMENT_HEADER)) // RECORD
-
-
-class FileCover(Struct):
-    """The coverage of one journal file: least size, last sequence of an ops file, ranges of a segment."""
-
-    size: int = 0
-    sequence: int = 0
-    ranges: dict[int, Range] = field(default_factory=dict)  # by start
-
-    def add(self, new: Range) -> None:
-        """Take in a range; of two with one start the longer is the later."""
-        known = self.ranges.get(new.start)
-        if known is None or known.end < new.end:
-            self.ranges[new.start] = new
-        self.size = max(self.size, new.end)
-
-    def points_from(self, start: int) -> int:
-        """How many points are known to lie behind an offset."""
-        return sum(min(one.points, max(0, one.end - start) // RECORD) for one in self.ranges.values())
 
 
 class JournalSource(Protocol):
@@ -157,101 +115,3 @@ def list_journal(folder: Path) -> list[JournalFile]:
         newest = {(file.writer, file.suffix): file.number for file in files if file.name in seen}
         files = [file for file in files if file.number <= newest.get((file.writer, file.suffix), -1)]
     return files
-
-
-def read_ops(
-    file: JournalSource,
-    start: int,
-    *,
-    is_sealed: bool = False,
-    is_header_damaged: bool = False,
-    cover: FileCover | None = None,
-) -> tuple[list[Frame], int, list[Damage]]:
-    """Read the frames from byte `start`; return them with the next position and the damage.
-
-    Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later,
-    unless the file was sealed, for nothing follows then, or its sums cover more frames: `cover`. A header that
-    is damaged by the seal is not parsed for a version, and one of a file that was read before, `start` is not 0, may be
-    damaged. A frame that is there twice counts once.
-
-    Raises:
-        FileNotFoundError: it was folded meanwhile.
-        NewerFormat: a later release wrote it.
-    """
-    with file.open() as stream:
-        data = stream.read()
-    found: list[Frame] = []
-    damages: list[Damage] = []
-    if not is_header_damaged:
-        _check_header(data, file, [] if start else damages, cover)
-    start = upto = max(start, FILE_HEADER)
-    known = 0 if cover is None else cover.size
-    for item in read_frames(data, start):
-        if isinstance(item, Frame):
-            found.append(item)
-        elif item.is_tail and not is_sealed and item.start >= known:
-            break
-        else:
-            damages += gap_damages(file, item, data)
-        upto = item.end
-    damages += _missing_sequences(file, found)
-    # Sums say how much was written: only with them a file that was cut at the end of a frame shows that it was.
-    if len(data) < known:
-        damages.append(Damage(file.place, f"it has {len(data)} bytes where {known} were written", offset=len(data)))
-    elif cover is not None and found and upto >= known and found[-1].sequence < cover.sequence:
-        damages.append(Damage(file.place, f"its last {cover.sequence - found[-1].sequence} frames are missing"))
-    return _once(found), upto, damages
-
-
-def _once(found: list[Frame]) -> list[Frame]:
-    """Yield the frames without repeated ones."""
-    last, once = -1, []
-    for frame in found:
-        # A writer whose disk failed writes its file again; a copy of both by hand leaves the frames twice.
-        if frame.sequence > last:
-            last = frame.sequence
-            once.append(frame)
-    return once
-
-
-def gap_damages(file: JournalSource, gap: Gap, data: bytes) -> list[Damage]:
-    """One damage for each field that lost bytes seem to be about, or one that names none."""
-    what = f"{gap.end - gap.start} bytes are not ops"
-    named: list[str | None] = [*paths_in(data[gap.start : gap.end])]
-    return [Damage(file.place, what, path, gap.start) for path in named or [None]]
-
-
-def tail_gap(file: JournalFile, start: int) -> Gap | None:
-    """The bytes at the end of an ops file that are no frame, if there are any."""
-    last = None
-    for item in read_frames(file.path.read_bytes(), max(start, FILE_HEADER)):
-        last = item
-    return last if isinstance(last, Gap) else None
-
-
-def _check_header(data: bytes, file: JournalSource, damages: list[Damage], cover: FileCover | None) -> None:
-    """Note a damaged header and go on: the frames behind it carry their own crc.
-
-    A writer of sums writes this version, so with them another one is damage.
-    """
-    if cover is not None and len(data) >= FILE_HEADER and data[:12] != file_header()[:12]:
-        damages.append(Damage(file.place, "its header is not that of an ops file", offset=0))
-        return
-    try:
-        version = frames.header_version(data)
-    except ValueError as error:
-        if data.strip(b"\0") and not file_header().startswith(data):  # else it is being made, or a power cut took it
-            damages.append(Damage(file.place, str(error), offset=0))
-    else:
-        if version != frames.VERSION:
-            refuse_newer(version, frames.VERSION, file)
-
-
-def _missing_sequences(file: JournalSource, found: list[Frame]) -> list[Damage]:
-    damages = []
-    for one, two in pairwise(found):
-        if two.sequence != one.sequence + 1:
-            missing = two.sequence - one.sequence - 1
-            what = f"{missing} frames are missing" if missing > 0 else "frames are there that were written before"
-            damages.append(Damage(file.place, what, offset=one.end))
-    return damages

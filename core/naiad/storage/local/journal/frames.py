@@ -12,6 +12,8 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +23,11 @@ from naiad.errors import NaiadPathError
 from naiad.integers import LARGEST as LARGEST_INTEGER
 from naiad.integers import SMALLEST
 from naiad.kinds import KINDS, TEXTS
-from naiad.ops import ASSIGNED, ASSIGNED_LATER, EARLIEST, LATEST, MOMENTS, Assign, Op, Strings, Tags, decode_ops
+from naiad.ops import ASSIGNED, ASSIGNED_LATER, EARLIEST, LATEST, MOMENTS, Assign, Frame, Op, Strings, Tags, decode_ops
+from naiad.storage.local.journal.files import JournalFile, JournalSource
+from naiad.storage.local.journal.sums import FileCover
+from naiad.storage.local.layout import newer_format
+from naiad.storage.results import Damage
 
 MAGIC = b"NAIADOPS"
 VERSION = 1
@@ -37,14 +43,6 @@ _named = re.compile(
     rb"(?s:\xa6assign|\xa9configure|\xa7(?:strings|printed)|\xa4tags|\xa7members|\xa6delete"
     rb"|\xa6define(?:[\x00-\x7f]|\xcc.|\xcd..|\xce....))(?s:([\xa0-\xbf])|\xd9(.)|\xda(..))"
 )
-
-
-class Frame(NamedTuple):
-    """Ops that belong together; `end` is the offset of the byte after them."""
-
-    sequence: int
-    ops: list[Op]
-    end: int
 
 
 class Gap(NamedTuple):
@@ -194,3 +192,106 @@ def _following(data: bytes, at: int) -> int | None:
     frame = _frame_at(data, after)
     # The next sequence in particular, or a frame that lies within a payload could pass for it.
     return after if frame is not None and frame.sequence == sequence + 1 else None
+
+
+def read_ops(
+    file: JournalSource,
+    start: int,
+    *,
+    is_sealed: bool = False,
+    is_header_damaged: bool = False,
+    cover: FileCover | None = None,
+) -> tuple[list[Frame], int, list[Damage]]:
+    """Read the frames from byte `start`; return them with the next position and the damage.
+
+    Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later,
+    unless the file was sealed, for nothing follows then, or its sums cover more frames: `cover`. A header that
+    is damaged by the seal is not parsed for a version, and one of a file that was read before, `start` is not 0, may be
+    damaged. A frame that is there twice counts once.
+
+    Raises:
+        FileNotFoundError: it was folded meanwhile.
+        NewerFormat: a later release wrote it.
+    """
+    with file.open() as stream:
+        data = stream.read()
+    found: list[Frame] = []
+    damages: list[Damage] = []
+    if not is_header_damaged:
+        _check_header(data, file, [] if start else damages, cover)
+    start = upto = max(start, FILE_HEADER)
+    known = 0 if cover is None else cover.size
+    for item in read_frames(data, start):
+        if isinstance(item, Frame):
+            found.append(item)
+        elif item.is_tail and not is_sealed and item.start >= known:
+            break
+        else:
+            damages += gap_damages(file, item, data)
+        upto = item.end
+    sequences = [*map(attrgetter("sequence"), found)]
+    once = found
+    # Nearly always the next frame has the next number; only else are the gaps and repeats looked for.
+    if found and sequences != [*range(sequences[0], sequences[0] + len(found))]:
+        damages += _missing_sequences(file, found)
+        once = _once(found)
+    # Sums say how much was written: only with them a file that was cut at the end of a frame shows that it was.
+    if len(data) < known:
+        damages.append(Damage(file.place, f"it has {len(data)} bytes where {known} were written", offset=len(data)))
+    elif cover is not None and found and upto >= known and sequences[-1] < cover.sequence:
+        damages.append(Damage(file.place, f"its last {cover.sequence - sequences[-1]} frames are missing"))
+    return once, upto, damages
+
+
+def _once(found: list[Frame]) -> list[Frame]:
+    """Yield the frames without repeated ones."""
+    last, once = -1, []
+    for frame in found:
+        # A writer whose disk failed writes its file again; a copy of both by hand leaves the frames twice.
+        if frame.sequence > last:
+            last = frame.sequence
+            once.append(frame)
+    return once
+
+
+def gap_damages(file: JournalSource, gap: Gap, data: bytes) -> list[Damage]:
+    """One damage for each field that lost bytes seem to be about, or one that names none."""
+    what = f"{gap.end - gap.start} bytes are not ops"
+    named: list[str | None] = [*paths_in(data[gap.start : gap.end])]
+    return [Damage(file.place, what, path, gap.start) for path in named or [None]]
+
+
+def tail_gap(file: JournalFile, start: int) -> Gap | None:
+    """The bytes at the end of an ops file that are no frame, if there are any."""
+    last = None
+    for item in read_frames(file.path.read_bytes(), max(start, FILE_HEADER)):
+        last = item
+    return last if isinstance(last, Gap) else None
+
+
+def _check_header(data: bytes, file: JournalSource, damages: list[Damage], cover: FileCover | None) -> None:
+    """Note a damaged header and go on: the frames behind it carry their own crc.
+
+    A writer of sums writes this version, so with them another one is damage.
+    """
+    if cover is not None and len(data) >= FILE_HEADER and data[:12] != file_header()[:12]:
+        damages.append(Damage(file.place, "its header is not that of an ops file", offset=0))
+        return
+    try:
+        version = header_version(data)
+    except ValueError as error:
+        if data.strip(b"\0") and not file_header().startswith(data):  # else it is being made, or a power cut took it
+            damages.append(Damage(file.place, str(error), offset=0))
+    else:
+        if version > VERSION:
+            raise newer_format(version, VERSION, file)
+
+
+def _missing_sequences(file: JournalSource, found: list[Frame]) -> list[Damage]:
+    damages = []
+    for one, two in pairwise(found):
+        if two.sequence != one.sequence + 1:
+            missing = two.sequence - one.sequence - 1
+            what = f"{missing} frames are missing" if missing > 0 else "frames are there that were written before"
+            damages.append(Damage(file.place, what, offset=one.end))
+    return damages

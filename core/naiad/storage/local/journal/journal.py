@@ -192,7 +192,7 @@ class Journal:
         sums = self.directory.sums
         if sums.is_made and not sums.is_marked:
             with contextlib.suppress(OSError):
-                sums.mark([file.name for file in tuple(self.op_log.files)])
+                sums.mark(self.op_log.mark_summed)
 
     def look_for_files(self) -> None:
         """Detect that the files were deleted, which the kernel does not report to a writer.

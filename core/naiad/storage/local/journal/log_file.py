@@ -11,9 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-SEGMENT_HEADER = 64
-"""Bytes of a segment before its first record. It stands here because readers of segments need nothing else of them."""
-
 put_on_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 

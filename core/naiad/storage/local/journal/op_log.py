@@ -28,6 +28,7 @@ from naiad.ops import (
     Delete,
     Dropped,
     End,
+    Frame,
     Members,
     Op,
     Open,
@@ -42,7 +43,7 @@ from naiad.storage.local.journal.frames import (
     FILE_HEADER,
     FRAME_HEADER,
     LAST_SEQUENCE,
-    Frame,
+    SUMMED_HEADER,
     encode_frame,
     file_header,
     read_frames,
@@ -114,6 +115,15 @@ class OpsFile(LogFile):
     def progress(self) -> tuple[int, int]:
         """Bytes written so far, and how many ops of users are in them."""
         return self.size, self.weight
+
+
+def mark_summed(directory: int, name: str) -> None:
+    """Write into the header of an ops file that its writer has sums. Its own descriptor can only append."""
+    fd = os.open(name, os.O_RDWR, dir_fd=directory)
+    try:
+        os.pwrite(fd, SUMMED_HEADER, 0)
+    finally:
+        os.close(fd)
 
 
 class WaitingFrame(NamedTuple):
@@ -363,6 +373,16 @@ class OpLog:
                     if isinstance(item, Frame):
                         self.write(encode_ops(item.ops), weight(item.ops))
                 self.forget(old, max(upto, FILE_HEADER))
+
+    def mark_summed(self) -> None:
+        """Flag the files as having sums.
+
+        Raises:
+            OSError: the disk reports an error.
+        """
+        for file in tuple(self.files):
+            with contextlib.suppress(FileNotFoundError):
+                mark_summed(self._directory.fd, file.name)
 
     def forget(self, file: OpsFile, end: int | None = None) -> None:
         """Remove a file that the index has all of, or all up to an end."""

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from naiad.ops import Define
+from naiad.ops import Define, Frame
 from naiad.planes import planes_of
-from naiad.slots import FLOAT_STEP, RECORD
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.local.journal.files import JournalFile, journal_file, list_journal
-from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, LARGEST, Frame, read_frames
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, LARGEST, read_frames
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.outbox import SENT, sent
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from naiad import clock
 from naiad.settings import Tuning
-from naiad.slots import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
+from naiad.slots import DEAD_SLOT, FLOAT_STEP, RECORD, SEGMENT_HEADER, Page, Slot, pack_float, pack_int
 from naiad.storage.local.journal.directory import LogDirectory
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER, LogFile
+from naiad.storage.local.journal.log_file import LogFile
 from naiad.storage.local.journal.segment import Segment, commit_of, put_record, whole_records
 
 FIRST_SEGMENT = 64 * 1024

@@ -10,13 +10,13 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from naiad.slots import FLOAT_STEP, RECORD
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.base import PointColumns
 from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
-from naiad.storage.local.journal.files import FileCover, JournalSource, Range
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.files import JournalSource
 from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
-from naiad.storage.local.layout import refuse_newer
+from naiad.storage.local.journal.sums import FileCover, Range
+from naiad.storage.local.layout import newer_format
 from naiad.storage.results import Damage
 
 RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
@@ -195,8 +195,8 @@ def _sealed(header: bytes, file: JournalSource, damages: list[Damage]) -> tuple[
         if header.strip(b"\0"):  # else it is just being made, or a power cut took all of it
             damages.append(Damage(file.place, str(error), offset=0))
         return ()
-    if version != VERSION:
-        refuse_newer(version, VERSION, file)
+    if version > VERSION:
+        raise newer_format(version, VERSION, file)
     return (end, crc) if end else ()
 
 

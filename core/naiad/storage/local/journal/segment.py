@@ -26,8 +26,8 @@ from collections.abc import Iterator
 
 from naiad import clock
 from naiad.disk import allocate, new_file, save, write_all
-from naiad.slots import DEAD_SLOT, RECORD, Slot
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER, LogFile
+from naiad.slots import DEAD_SLOT, RECORD, SEGMENT_HEADER, Slot
+from naiad.storage.local.journal.log_file import LogFile
 
 MAGIC = b"NAIADSEG"
 VERSION = 1

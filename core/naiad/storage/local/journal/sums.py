@@ -22,15 +22,15 @@ import struct
 import threading
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from naiad.disk import new_file, write_all
 from naiad.ids import boot_id, new_writer_id
-from naiad.slots import FLOAT_STEP, RECORD
-from naiad.storage.local.journal.frames import file_header
-from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 
 SUFFIX = ".sums"
 MAGIC = b"NAIADSUM"
@@ -80,23 +80,82 @@ class Entry(NamedTuple):
         return data + _crc.pack(zlib.crc32(data))
 
 
-def decode_entry(data: bytes) -> Entry | None:
+class Range(NamedTuple):
+    """Bytes of a segment with a known crc32, and the field numbers that their records may have."""
+
+    start: int
+    end: int
+    crc: int
+    low: int = 0
+    high: int = FLOAT_STEP - 1
+
+    @property
+    def points(self) -> int:
+        """How many records it has."""
+        return max(0, self.end - max(self.start, SEGMENT_HEADER)) // RECORD
+
+
+class FileCover(msgspec.Struct):
+    """The coverage of one journal file: least size, last sequence of an ops file, ranges of a segment."""
+
+    size: int = 0
+    sequence: int = 0
+    ranges: dict[int, Range] = msgspec.field(default_factory=dict)  # by start
+
+    def add(self, new: Range) -> None:
+        """Take in a range; of two with one start the longer is the later."""
+        known = self.ranges.get(new.start)
+        if known is None or known.end < new.end:
+            self.ranges[new.start] = new
+        self.size = max(self.size, new.end)
+
+    def points_from(self, start: int) -> int:
+        """How many points are known to lie behind an offset."""
+        return sum(min(one.points, max(0, one.end - start) // RECORD) for one in self.ranges.values())
+
+
+class SumsRead(NamedTuple):
+    """A file of sums, read: `problem` is that of its header, and `entries` have None for each damaged one."""
+
+    version: int
+    is_same_boot: bool
+    """Whether the machine has not been booted since."""
+    has_base: bool
+    problem: str
+    entries: list[Entry | None]
+
+
+def read_sums(data: bytes) -> SumsRead:
+    """Decode the content of a file of sums."""
+    entries = [_decoded(data[at : at + ENTRY]) for at in range(SUMS_HEADER, len(data), ENTRY)]
+    if len(data) < SUMS_HEADER or data[:8] != MAGIC or zlib.crc32(data[:28]) != _crc.unpack_from(data, 28)[0]:
+        return SumsRead(VERSION, True, False, "its header is not that of a file of sums", entries)
+    _magic, version, boot, flags, _own = _header.unpack_from(data)
+    return SumsRead(version, boot == boot_number(), bool(flags & HAS_BASE), "", entries)
+
+
+def _decoded(data: bytes) -> Entry | None:
     """The entry in 32 bytes; None where they are not as they were written."""
     if len(data) < ENTRY or _crc.unpack_from(data, ENTRY - 4)[0] != zlib.crc32(data[: ENTRY - 4]):
         return None
     return Entry(*_entry.unpack_from(data))
 
 
-def decode_header(data: bytes) -> tuple[int, int, bool]:
-    """`(version, number of the boot, whether there is a base)`.
-
-    Raises:
-        ValueError: these are not the first bytes of such a file.
-    """
-    if len(data) < SUMS_HEADER or data[:8] != MAGIC or zlib.crc32(data[:28]) != _crc.unpack_from(data, 28)[0]:
-        raise ValueError("its header is not that of a file of sums")
-    _magic, version, boot, flags, _own = _header.unpack_from(data)
-    return version, boot, bool(flags & HAS_BASE)
+def add_covers(covers: dict[str, FileCover], writer: str, entries: Iterable[Entry | None]) -> None:
+    """Add the coverage of the journal files of a writer by its entries, as far as they are not folded."""
+    folded = set()
+    for entry in filter(None, entries):
+        name = f"{writer}.{entry.number:06d}.{'seg' if entry.kind in (RANGE, FOLDED_SEGMENT) else 'ops'}"
+        if entry.kind == RANGE:
+            covers.setdefault(name, FileCover()).add(Range(entry.start, entry.end, entry.crc, entry.low, entry.high))
+        elif entry.kind == FRAMES:
+            cover = covers.setdefault(name, FileCover())
+            cover.size = max(cover.size, entry.end)
+            cover.sequence = max(cover.sequence, entry.high << 32 | entry.low)
+        elif entry.kind in (FOLDED_SEGMENT, FOLDED_OPS):
+            folded.add(name)
+    for name in folded:
+        covers.pop(name, None)
 
 
 def boot_number() -> int:
@@ -190,8 +249,8 @@ class Sums:
             self._new.append(Entry(SYNCED, count))
             self._sure = count + 1  # with this entry; nothing needs to be said of it
 
-    def mark(self, names: Iterable[str]) -> None:
-        """Set the flag of these ops files that they have sums, so that a loss is noticed.
+    def mark(self, ops_files: Callable[[], object]) -> None:
+        """Flag the ops files as having sums by a call, once these are on the disk, so that a loss is noticed.
 
         Raises:
             OSError: the disk reports an error.
@@ -203,9 +262,7 @@ class Sums:
             # leave a flag without its file, which is reported as damage.
             os.fsync(self._fd)
             os.fsync(self._directory)
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    mark_summed(self._directory, name)
+            ops_files()
             self.is_marked = True
 
     def close(self) -> None:
@@ -375,12 +432,3 @@ def _span(records: bytes) -> tuple[int, int]:
 
 def _number(name: str) -> int:
     return int(name.split(".")[1])
-
-
-def mark_summed(directory: int, name: str) -> None:
-    """Write into the header of an ops file that its writer has sums. Its own descriptor can only append."""
-    fd = os.open(name, os.O_RDWR, dir_fd=directory)
-    try:
-        os.pwrite(fd, file_header(is_summed=True), 0)
-    finally:
-        os.close(fd)
