@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 import naiad
+import naiad.storage.sql.rows
+import naiad.table
 from naiad.errors import FieldConflict, InvalidQuery, NaiadWarning
 from naiad.exceptions import MetadataInconsistency, NeptuneInvalidQueryException
 from naiad.storage.local.store import Store
@@ -76,6 +78,22 @@ def test_cells_of_a_frame(project: naiad.Project) -> None:
     assert ["all,t1", "all,t2", "all,t3"] == frame["sys/tags"].tolist()
     assert ["finished"] * 3 == frame["sys/state"].tolist()
     assert [True, True, False] == frame["only"].isna().tolist()
+
+
+def test_frame_of_many_columns_and_rows_is_the_same(project: naiad.Project) -> None:
+    with naiad.init_run(project="p") as run:
+        run["lr"], run["train/loss"] = "auto", 0.5  # of other kinds than in the other runs
+        run["nan"].append(float("nan"))
+        run["never"] = float("inf")
+    frame = project.fetch_runs_table(query="sys/state = finished").to_pandas()
+    with pytest.MonkeyPatch.context() as few:
+        few.setattr(naiad.table, "MANY_COLUMNS", 0)
+        few.setattr(naiad.storage.sql.rows, "SMALL_ROWS", 0)
+        same = project.fetch_runs_table(query="sys/state = finished").to_pandas()
+        numbers = project.fetch_runs_table(columns=["monitoring/x/cpu"], sort_by="monitoring/x/cpu").to_pandas()
+
+    pd.testing.assert_frame_equal(frame, same)
+    assert ["sys/id", "monitoring/x/cpu"] == [*numbers.columns]
 
 
 def test_aspects_of_series_are_columns_and_sort(project: naiad.Project) -> None:

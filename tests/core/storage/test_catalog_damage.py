@@ -25,7 +25,7 @@ import naiad
 from naiad.cli import main
 from naiad.storage.local import catalog_file
 from naiad.storage.local.catalog_file import CatalogFile
-from naiad.storage.sql import values
+from naiad.storage.sql import rows, values
 
 SHOWN = ["sys/id", "sys/name", "sys/tags", "n", "text", "loss:min"]
 RUNS = 12
@@ -262,11 +262,13 @@ def test_store_that_cannot_be_written_shows_no_damage_either(
         assert good == table(damaged)
 
 
+@pytest.mark.parametrize("remembered", [0, rows.SMALL_ROWS], ids=["many rows", "few rows"])
 def test_large_catalog_shows_no_damaged_row_and_no_error(
-    original: Path, damaged: Path, monkeypatch: pytest.MonkeyPatch
+    original: Path, damaged: Path, monkeypatch: pytest.MonkeyPatch, remembered: int
 ) -> None:
     """Of a large file each row is checked when it is shown; a row that is not found is noticed by the full check."""
     monkeypatch.setattr(catalog_file, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(rows, "SMALL_ROWS", remembered)
     again(original, damaged).unlink()
     good, chance = table(damaged), random.Random(3)
     large = damaged.with_name("large")

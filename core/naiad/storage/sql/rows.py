@@ -50,8 +50,8 @@ def find(
         connection, kind, project, {row.number for row in rows}, asked | {sort_by, sort_by.rpartition(":")[0]}
     )
     # More rows than are remembered would push each other out, and none of them would be found again.
-    cells = shown_cells if len(rows) <= SMALL_ROWS else fresh_cells
-    return Found(found, [Row(row.uid, row.id, cells(row)) for row in rows], unmatched, lost)
+    cells = map(shown_cells, rows) if len(rows) <= SMALL_ROWS else fresh_cells(rows)
+    return Found(found, [Row(row.uid, row.id, each) for row, each in zip(rows, cells, strict=True)], unmatched, lost)
 
 
 def _fields(connection: Connection, columns: Iterable[str] | None, scope: Clause | None) -> dict[int, tuple[str, str]]:

