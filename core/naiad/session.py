@@ -229,15 +229,19 @@ class Session:
     def add_known(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:
         """Give fields that are stored already their place in the tree."""
         # Classes are looked up before any field is put: a kind that raises leaves the tree as it was.
-        new = dict(kinds)
-        for path in [*new]:
-            if path in self.tree:
-                del new[path]
+        get, put = self.tree.get, self.tree.put
+        classes: dict[str, type[Field]] = {}
+        new = []
+        for path, kind in kinds:
+            if get(path) is None:
+                new.append((path, kind))
+                if kind not in classes:
+                    classes[kind] = field_class(kind)
         fields = []
-        for path, of_kind in zip(new, list(map(field_class, new.values())), strict=True):
-            fields.append(of_kind(self, path, is_new=is_new))
+        for path, kind in new:
+            fields.append(classes[kind](self, path, is_new=is_new))
         for field in fields:
-            self.tree.put(field.path, field)
+            put(field.path, field)
 
     def atoms(self, path: str = "") -> dict[str, object]:
         """Return all single values at or below a path, by their paths; series and sets are left out."""

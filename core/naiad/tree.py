@@ -84,6 +84,11 @@ class Tree(Generic[T]):
     def put(self, path: str, leaf: T) -> None:
         """Store a leaf and make the namespaces above it. Call `check` first."""
         if path not in self._leaves:
+            beside = self._below.get(path.rpartition("/")[0])
+            if beside is not None:  # as of nearly all paths; the loop takes three times as long to find that
+                beside[path.rpartition("/")[2]] = None
+                self._leaves[path] = leaf
+                return
             name = path
             for above in _above(path):
                 is_known = above in self._below

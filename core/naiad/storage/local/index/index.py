@@ -46,6 +46,7 @@ from naiad.storage.local.index.rows import (
     is_whole,
     is_whole_field,
     is_whole_pack,
+    odd_paths,
     pack_crc,
     position_row,
     typed,
@@ -262,8 +263,8 @@ class Index:
         """All rows in the order of their keys; where a page is damaged, the rows with these keys on other pages."""
         rows: list[Any] = []
         try:
-            for row in connection.run(_ALL[table]):
-                rows.append(_ROWS[table]._make(row))
+            # Without a call of Python's for each row; those before a damaged page stay in the list.
+            rows.extend(map(partial(tuple.__new__, _ROWS[table]), connection.run(_ALL[table])))
         except DatabaseError as error:
             damages.append(self._damage(f"its table of {table}s cannot be read whole: {error}"))
             return _rows_by_key(connection, table, keys) if keys else rows
@@ -279,13 +280,16 @@ class Index:
             if not is_whole_field(row):
                 damages.append(self._damage("its field row fails its crc", _path_or_none(row.path)))
                 continue
+            number, path, kind, facts, _crc = row
             try:
-                state = field_state(row.id, row.path, row.kind, row.facts, written)
+                states[number] = field_state(number, path, kind, facts, written)
             except MALFORMED as error:
-                damages.append(self._damage(_malformed("field", error), _path_or_none(row.path)))
-                continue
-            states[row.id] = state
-        # All values at once, and one by one only if something is wrong: the check is most of the time of loading.
+                damages.append(self._damage(_malformed("field", error), _path_or_none(path)))
+        # All at once, and one by one only if something is wrong: the checks are most of the time of loading.
+        odd = odd_paths([state.path for state in states.values()])
+        if odd:
+            damages += [self._damage(_malformed("field", ValueError("a path")), _path_or_none(path)) for path in odd]
+            states = {number: state for number, state in states.items() if state.path not in odd}
         if not _are_valid(written):
             invalid = {op.path for op in written if isinstance(op, (Assign, Tags)) and not _are_valid([op])}
             damages += [self._damage(_malformed("field", ValueError("a value")), path) for path in sorted(invalid)]

@@ -172,15 +172,16 @@ class Projection:
             deletions.continuing.setdefault(POINTS, set()).add(name)
 
     def _show(self, state: FieldState) -> None:
-        kinds = self.fields.setdefault(state.path, {})
+        path = state.path
+        kinds = self.fields.setdefault(path, {})
         kinds[state.kind] = state
-        if len(kinds) > 1 or state.path in self._namespaces:
-            self._contested.add(state.path)
-        self._note_namespaces(state.path)
+        if len(kinds) > 1 or path in self._namespaces:
+            self._contested.add(path)
+        # As of nearly all fields; the loop takes three times as long to find that.
+        if path.rpartition("/")[0] not in self._namespaces:
+            self._note_namespaces(path)
 
     def _note_namespaces(self, path: str) -> None:
-        if path.rpartition("/")[0] in self._namespaces:
-            return  # as of nearly all fields; the loop takes three times as long to find that
         for above in _above(path):
             if above in self._namespaces:
                 return  # and so is all that lies above it

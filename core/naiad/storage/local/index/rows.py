@@ -229,7 +229,8 @@ def is_whole_chunk(row: Any) -> bool:
 
 def is_whole_field(row: Any) -> bool:
     """Whether a row of the fields is as it was written."""
-    return _is_typed(row, FIELD_TYPES) and row.crc == _field_crc(row.id, row.path, row.kind, row.facts)
+    number, path, kind, facts, crc = row
+    return _is_typed(row, FIELD_TYPES) and crc == _field_crc(number, path, kind, facts)
 
 
 def typed(rows: Iterable[Any], types: Types) -> list[Any]:
@@ -295,7 +296,9 @@ def field_row(state: FieldState) -> dict[str, Any]:
 
 
 def field_state(number: int, path: str, kind: str, data: bytes, written: list[Op]) -> FieldState:
-    """A field out of the columns of its row. `written` takes the ops that write its values, for `are_valid`.
+    """A field out of the columns of its row; `written` takes the ops that write its values.
+
+    For `are_valid`, as the path is for `odd_paths`: both check many fields at once.
 
     Raises:
         MsgspecError, ValueError, LookupError, TypeError: they are not what a release writes (`MALFORMED`).
@@ -326,7 +329,6 @@ def field_state(number: int, path: str, kind: str, data: bytes, written: list[Op
 
 def _ops_of(path: str, kind: str, facts: FieldFacts) -> list[Op]:
     """Return the ops that write the values of a field, checked: the CRC of a hostile row is right too."""
-    msgspec.convert(path, Path)
     last = facts.last_value
     is_number = last is None or type(last) in (int, float)
     if (facts.count and facts.last_step is None) or (kind == POINTS and not is_number):
@@ -334,6 +336,17 @@ def _ops_of(path: str, kind: str, facts: FieldFacts) -> list[Op]:
     texts: list[Any] = facts.tags if is_number or kind not in TEXTS else [*facts.tags, last]
     ops: list[Op] = [] if facts.value is None else [Assign(path, kind, facts.value)]
     return [*ops, Tags(path, texts, [], False)] if texts else ops
+
+
+def odd_paths(found: list[str]) -> set[str]:
+    """Return those texts that are no paths in their normal form."""
+    try:
+        msgspec.convert(found, list[Path])  # at once, in half the time of one by one
+    except msgspec.ValidationError:
+        if len(found) > 1:
+            return set().union(*(odd_paths([each]) for each in found))
+        return set(found)
+    return set()
 
 
 def _history(state: FieldState) -> History | None:

@@ -39,6 +39,7 @@ from naiad.storage.local.index.rows import (
     decode_head,
     field_state,
     is_whole,
+    odd_paths,
     writer_state,
 )
 from naiad.storage.local.index.series import as_they_came, decoded
@@ -150,7 +151,7 @@ def _is_readable_row(table: str, row: Mapping[Any, Any]) -> bool:
         if table == "field":
             written: list[Op] = []
             field_state(row["id"], row["path"], row["kind"], row["facts"], written)
-            return are_valid(written)
+            return are_valid(written) and not odd_paths([row["path"]])
         if table == "writer":
             writer_state(row["name"], row["facts"], row["fields"], {})
         elif table == "head":
