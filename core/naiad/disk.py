@@ -298,9 +298,9 @@ def is_deleted(fd: int) -> bool:
     return False
 
 
-def sync_folder(path: Path) -> None:
-    """Let the names of new and renamed files reach the disk."""
-    fd = os.open(path, os.O_RDONLY)
+def sync_folder(path: str | Path) -> None:
+    """Let the names of new and renamed files reach the disk; of a file, its content."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

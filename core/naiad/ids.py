@@ -22,6 +22,15 @@ def new_writer_id() -> str:
     return f"{os.getpid()}-{os.urandom(5).hex()}"
 
 
+@functools.cache
+def own_process_start() -> str:
+    """Return the start of this process, as `process_start` does."""
+    return process_start(os.getpid()) or ""
+
+
+os.register_at_fork(after_in_child=own_process_start.cache_clear)
+
+
 def host_name() -> str:
     """This machine's name."""
     return os.uname().nodename

@@ -13,6 +13,8 @@ from types import FrameType
 
 VARIABLE = "NAIAD_OPENED"
 PREPARING = {"prepare", "import_main_path"}  # of multiprocessing.spawn, in a worker and in the server that forks them
+MOST = 64
+"""Runs of one line that are noted: the system starts no program with a variable of 128 KiB."""
 _counts: dict[int, int] = {}
 
 
@@ -23,6 +25,9 @@ def note(uid: str) -> None:
     # only open runs of their own.
     known = os.environ.get(VARIABLE, "").split("\n")
     runs = known[2:] if known[:2] == [str(os.getpid()), script] else []  # others are inherited
+    here = [each for each in runs if each.startswith(f"{line}:")]
+    if len(here) >= MOST:  # then the first ones and the newest are noted
+        runs.remove(here[-1])
     os.environ[VARIABLE] = "\n".join([str(os.getpid()), script, *runs, f"{line}:{uid}"])
 
 

@@ -26,7 +26,7 @@ from naiad.fields.series import Series, check_lengths
 from naiad.fields.string_set import TAG_PATHS, StringSet
 from naiad.file import File
 from naiad.files.tracked import TrackedFile
-from naiad.ops import Delete
+from naiad.ops import Assign, Delete
 from naiad.plugins import first
 from naiad.refs import FileRef
 from naiad.scalars import dimensions
@@ -231,7 +231,13 @@ class Transaction:
             field = self._make(path, value.kind)
             return field, field.plan_assign(value)
         scalar = convert.scalar(path, value.value if isinstance(value, Atom) else value)
-        field = self._make(path, value.kind if isinstance(value, Atom) else convert.kind_of(scalar))
+        if isinstance(value, Atom):
+            field = self._make(path, value.kind)
+            return field, field.plan_assign(scalar)
+        kind = convert.kind_of(scalar)
+        field = self._make(path, kind)
+        if isinstance(scalar, bool | int | float):  # they are stored as they are
+            return field, field.change(Assign(path, kind, scalar))
         return field, field.plan_assign(scalar)
 
     def _plan_append(

@@ -57,7 +57,7 @@ def alerts_wanted(given: object = None) -> AlertsWanted | None:
 def settings_file() -> Path:
     """Return the place of the user's file of alerts, which need not exist."""
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "naiad" / "alerts.json"
+    return Path(os.path.join(os.path.expanduser(base), "naiad", "alerts.json"))  # each run looks there
 
 
 def _from_file(path: Path) -> AlertsWanted | None:

@@ -1,6 +1,7 @@
 """All that one run captures: begun when it is open, ended before it is stopped. Nothing here fails or delays a program.
 
-The console is watched at once, so that the next line printed is kept; everything else happens in a thread.
+The console is watched at once, so that the next line printed is kept; everything else that may take long happens in a
+thread.
 """
 
 from __future__ import annotations
@@ -54,12 +55,13 @@ class Captures:
     def __init__(self, run: Monitored, wanted: Wanted) -> None:
         self._run = run
         self._wanted = wanted
-        self._place = run.monitoring_namespace
+        # Naming it takes a hash, which a run that logs nothing there does not need.
+        self._place = run.monitoring_namespace if wanted.is_monitored or wanted.hardware else ""
         self._streams = {number: name for number, name in STREAMS.items() if getattr(wanted, name)}
         self._printed: dict[int, Printed] = {}
         self._interval = wanted.interval
         self._source = SourceCode(run, wanted)
-        self._thread = threading.Thread(target=self._work, name="naiad-captures", daemon=True)
+        self._thread: threading.Thread | None = None
         self._is_captured: SimpleQueue[None] = SimpleQueue()
         self._has_source = threading.Event()  # the same, for any number of threads
         self._end: SimpleQueue[None] = SimpleQueue()
@@ -73,7 +75,11 @@ class Captures:
         try:
             if self._streams:
                 self._listen(new)
-            self._thread.start()
+            if self._wanted.is_slow:
+                self._thread = threading.Thread(target=self._work, name="naiad-captures", daemon=True)
+                self._thread.start()
+            else:  # a thread takes longer than the name of the script
+                self._work()
         except (OSError, RuntimeError) as error:  # no more descriptors, or threads, to be had
             self._is_captured.put(None)
             warn_once("captures", f"Part of the requested capture of {self._run!r} failed: {error}")
@@ -90,12 +96,12 @@ class Captures:
         finally:
             if self._streams:
                 console().leave(self._take, max(0.0, until - clock.monotonic()))
-            if self._thread.is_alive():
+            if self._thread is not None:
                 self._thread.join(max(0.0, min(THREAD_SECONDS, until - clock.monotonic())))
 
     def wait_for_source(self) -> None:
         """Return when the source code is captured, or its time is up."""
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._has_source.wait(SECONDS)
 
     def _abandon_source(self) -> None:

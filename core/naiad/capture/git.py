@@ -57,8 +57,13 @@ MOST_BINARIES = 1000
 
 def find_repository(place: str | os.PathLike[str]) -> Path | None:
     """Return the nearest folder at or above a place that has a `.git`, without running anything."""
-    start = Path(os.path.abspath(place))
-    return next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), None)
+    folder = os.path.abspath(place)
+    while not os.path.exists(os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+    return Path(folder)
 
 
 class Patch(NamedTuple):

@@ -41,6 +41,12 @@ class Wanted(NamedTuple):
         is_code = self.has_script or bool(self.source_files) or self.repository is not None
         return not (self.stdout or self.stderr or self.hardware or self.is_monitored or is_code or self.dependencies)
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether anything is captured that takes time: files, git, or the hardware."""
+        is_code = (self.has_script and self.source_files != ()) or self.repository is not None
+        return bool(self.hardware or is_code or self.dependencies)
+
     def when_resumed(self) -> Wanted:
         """Return the options for an existing run: its source only where the user names it again."""
         return self._replace(

@@ -22,11 +22,14 @@ from msgspec import Struct
 
 from naiad import ids
 from naiad.container_kinds import KINDS, MODEL, PROJECT, RUN, ContainerKind, RunId, is_project_key, kind_of_id
-from naiad.disk import sync_folder
+from naiad.disk import sync_folder, write_all
 from naiad.errors import DamagedData, ProjectExists, StoreNotWritable, shown
 
-_unsynced: set[Path] = set()
-_lasting: set[Path] = set()  # folders whose own names are on disk
+_unsynced: set[str] = set()
+_lasting: set[str] = set()  # folders whose own names are on disk
+_rooted: set[str] = set()  # those of them that had files, so that the names of the folders above are on disk too
+HINT_STEP = 16
+"""How many numbers are taken before the hint is written again: emptying a file costs more than looking for 16."""
 OWN = "project"
 """The name of a project itself among its ids; no model key is written in small letters."""
 
@@ -64,10 +67,12 @@ class Register(Struct, frozen=True, dict=True):
         #     a kill after the link: the number stays taken, and is a gap in the ids, never an id of two runs
         # From the hint upwards until a file can be created: of several processes each gets a number of its own,
         # without a lock.
-        number = _hint(folder) + 1
-        while not create_exclusively(folder / str(number), uid):
+        known, last = _hint(str(folder))
+        number = last + 1
+        while not _create_new(f"{folder}/{number}", uid):
             number += 1
-        write_hint(folder / ".last", str(number))
+        if number >= known + HINT_STEP:
+            write_hint(folder / ".last", str(number))
         return f"{prefix}-{number}"
 
     def take_variant(self, name: str, uid: str) -> str:
@@ -238,14 +243,18 @@ class Register(Struct, frozen=True, dict=True):
         return self.root / "custom" / name
 
 
-def _hint(folder: Path) -> int:
-    """A number that is surely taken, near the last one. It only saves time, so it may be stale or torn."""
+def _hint(folder: str) -> tuple[int, int]:
+    """Return the number in the hint, and one that is surely taken, near the last one.
+
+    It only saves time, so it may be stale or torn.
+    """
     try:
-        hint = int((folder / ".last").read_text())
+        with open(f"{folder}/.last", "rb", buffering=0) as stream:
+            hint = int(stream.read())
     except (OSError, ValueError):
-        folder.mkdir(parents=True, exist_ok=True)
-        return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
-    return hint if (folder / str(hint)).exists() else 0
+        os.makedirs(folder, exist_ok=True)
+        return 0, max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
+    return (hint, hint) if os.path.exists(f"{folder}/{hint}") else (0, 0)
 
 
 def read_ticket(text: str) -> tuple[str, str] | None:
@@ -286,9 +295,9 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def remember_to_sync(path: Path) -> None:
+def remember_to_sync(path: str | Path) -> None:
     """Let the next `sync_names` put this file or folder of the store on disk."""
-    _unsynced.add(path)
+    _unsynced.add(os.fspath(path))
 
 
 def sync_names(*are_synced: Path) -> None:
@@ -301,23 +310,42 @@ def sync_names(*are_synced: Path) -> None:
         OSError: the disk reports an error; it is tried again next time.
     """
     paths = list(_unsynced)
-    folders = dict.fromkeys(path.parent for path in paths)
+    folders = dict.fromkeys(map(os.path.dirname, paths))
     # A new folder has a name of its own in the folder above, which has to reach the disk as well.
-    new = {parent for folder in folders for parent in (folder, *folder.parents[:2]) if parent not in _lasting}
-    for path in [*(path for path in paths if path not in are_synced), *folders, *(folder.parent for folder in new)]:
+    new = {parent for folder in folders if folder not in _rooted for parent in _with_parents(folder)} - _lasting
+    done = set(map(os.fspath, are_synced))
+    for path in [*(path for path in paths if path not in done), *folders, *map(os.path.dirname, new)]:
         with contextlib.suppress(FileNotFoundError, PermissionError):  # it was removed, or lies above what is ours
             sync_folder(path)
     _lasting.update(new)
+    _rooted.update(folders)
     _unsynced.difference_update(paths)
+
+
+def _with_parents(folder: str) -> list[str]:
+    """The folder and the two above it: a store, and the folder that it is in."""
+    above = os.path.dirname(folder)
+    return [folder, above, os.path.dirname(above)]
 
 
 def create_exclusively(path: Path, text: str) -> bool:
     """Create a file exclusively, whole or not at all. False if it exists."""
-    if path.exists():
+    return _create_new(str(path), text)
+
+
+def _create_new(path: str, text: str) -> bool:
+    """Create a file as `create_exclusively` does."""
+    if os.path.exists(path):
         return False
-    hidden = path.with_name(f".{path.name}.{ids.new_writer_id()}")
+    folder, name = os.path.split(path)
+    hidden = f"{folder}/.{name}.{ids.new_writer_id()}"
+    data = text.encode("utf-8", "surrogatepass")
     try:
-        hidden.write_bytes(text.encode("utf-8", "surrogatepass"))
+        fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            write_all(fd, data)
+        finally:
+            os.close(fd)
         # A link fails if the name exists, and the file has its whole content from the first moment: `O_EXCL` alone
         # would show it empty.
         os.link(hidden, path)
@@ -325,12 +353,13 @@ def create_exclusively(path: Path, text: str) -> bool:
         return False
     except OSError:  # a file system without hard links
         # The disk is full, which is no reason to try without links.
-        if not hidden.exists() or hidden.stat().st_size < len(text):
+        if not os.path.exists(hidden) or os.stat(hidden).st_size < len(data):
             raise
-        if not _create(path, text):
+        if not _create(path, data):
             return False
     finally:
-        hidden.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(hidden)
     remember_to_sync(path)
     return True
 
@@ -340,10 +369,10 @@ def read_created(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "surrogatepass")
 
 
-def _create(path: Path, text: str) -> bool:
+def _create(path: str, data: bytes) -> bool:
     try:
-        with path.open("xb") as stream:
-            stream.write(text.encode("utf-8", "surrogatepass"))
+        with open(path, "xb") as stream:
+            stream.write(data)
     except FileExistsError:
         return False
     return True

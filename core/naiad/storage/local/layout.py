@@ -82,15 +82,21 @@ class RunDirectory:
         Raises:
             OSError: the store takes no files.
         """
-        mark = self.path.parent.parent / "changed" / self.uid
+        folder = f"{self.path.parent.parent}/changed"
+        mark = f"{folder}/{self.uid}"
         try:
-            mark.touch()
+            os.utime(mark)
         except FileNotFoundError:
-            mark.parent.mkdir(exist_ok=True)
-            mark.touch()
+            try:
+                fd = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except FileNotFoundError:
+                os.makedirs(folder, exist_ok=True)
+                fd = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            os.close(fd)
         except PermissionError:  # another user of the store made it, and keeps it from being written
-            mark.unlink(missing_ok=True)
-            mark.touch()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(mark)
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
 
     @contextlib.contextmanager
     def lock(self, seconds: float = 30.0, *, is_shared: bool = False) -> Iterator[None]:

@@ -22,7 +22,7 @@ from naiad.forks import holding_forks
 from naiad.settings import Tuning
 from naiad.slots import RECORD
 from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost
-from naiad.storage.local.integrity.seal import write_seal
+from naiad.storage.local.integrity.seal import BASE, write_seal
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.files import JournalFile, Source, list_journal
 from naiad.storage.local.journal.journal import Journal
@@ -269,7 +269,8 @@ class Maintenance:
 
     def _finish(self, journal: Journal | None, until: float) -> None:
         me = "" if journal is None else journal.directory.writer
-        is_alone = self._is_alone(me)
+        names = os.listdir(self._folder.journal)
+        is_alone = _is_alone(me, names)
         # Another writer may still write, or is in doubt: the one that comes last seals.
         if not is_alone and may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
             return
@@ -278,19 +279,13 @@ class Maintenance:
             self._close_index(until)
         elif journal is not None and journal.directory.sums.is_made:
             journal.cover()
-        # Before the seal, whose checksums would declare damaged bytes to be the right ones.
-        self._refuse_damage()
+        # Before the seal, whose checksums would declare damaged bytes to be the right ones. A run of a second or less
+        # has no sums to compare with.
+        if not is_alone or self._folder.index.exists() or any(name.endswith((SUMS, BASE)) for name in names):
+            self._refuse_damage()
         if not is_alone:
             self._remove_dead_leases({me})
-        write_seal(self._folder)
-
-    def _is_alone(self, me: str) -> bool:
-        """Whether no other writer has left anything in the journal folder, so that no lease needs to be judged.
-
-        One listing shows it, and most runs end like that; judging leases opens and locks files.
-        """
-        own = (me + ".", ".")  # hidden: being made; a writer that joins takes its lease under the folder's lock first
-        return bool(me) and all(name.startswith(own) for name in os.listdir(self._folder.journal))
+        write_seal(self._folder, None if journal is None else journal.op_log.reserve.become)
 
     def _refuse_damage(self) -> None:
         """Raise if the sums of a writer show damage, which a seal would hide."""
@@ -364,6 +359,15 @@ class Maintenance:
         open_ones = {name.partition(".")[0] for name in coverage.files if not positions.get(name, (0, False))[1]}
         for writer in coverage.writers - open_ones - alive:
             (self._folder.journal / (writer + SUMS)).unlink(missing_ok=True)
+
+
+def _is_alone(me: str, names: Iterable[str]) -> bool:
+    """Whether no other writer has left anything in the journal folder, so that no lease needs to be judged.
+
+    One listing shows it, and most runs end like that; judging leases opens and locks files.
+    """
+    own = (me + ".", ".")  # hidden: being made; a writer that joins takes its lease under the folder's lock first
+    return bool(me) and all(name.startswith(own) for name in names)
 
 
 def _pieces(

@@ -158,7 +158,7 @@ class Store(Struct, frozen=True, dict=True):
         """
         version = self.root / "format"
         try:
-            known = int(version.read_text())
+            known = int(version.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:

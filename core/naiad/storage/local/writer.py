@@ -817,6 +817,7 @@ class Writer:
     def _let_go(self) -> None:
         """Stop being a writer in the eyes of others."""
         if self._lease is not None:
+            self.journal.op_log.reserve.give_back()  # first: nobody looks for it without the lease
             self._lease.release(self._directory)
             self._lease = None
 

@@ -12,6 +12,7 @@ import os
 import zlib
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,25 +57,50 @@ class _Body(msgspec.Struct):
         return Seal(self.files, self.records)
 
 
-def write_seal(folder: RunDirectory) -> None:
+def write_seal(folder: RunDirectory, move_room: Callable[[Path], object] | None = None) -> None:
     """Sync every file of the run and write the seal.
+
+    Args:
+        folder: of the run.
+        move_room: moves the room that a writer has reserved to the place of the seal, where it is filled.
 
     Raises:
         OSError: the disk reports an error; the run stays unsealed.
     """
-    # Each file is synced while it is read, so that the seal speaks of what is on the disk.
-    files = {name: _measure(folder.path / name) for name in _content(folder)}
-    records = {name: _count_records(folder.path / name) for name in files if name.endswith(".seg")}
+    names = _content(folder)
+    files: dict[str, tuple[int, list[int]]] = {}
+    records: dict[str, dict[str, int]] = {}
+    for name in names:
+        if name.endswith(".seg"):
+            with open(folder.path / name, "rb", buffering=0) as stream:
+                content = stream.readall()
+            crcs = [zlib.crc32(content[at : at + BLOCK]) for at in range(0, len(content), BLOCK)]
+            files[name] = (len(content), crcs)
+            records[name] = _count_records(content)
+        else:
+            files[name] = _measure(folder.path / name)
     body = {"format": FORMAT, "block": BLOCK, "files": files, "records": records}
-    text = json.dumps({**body, "crc32": _crc(body)})
+    # Written before anything is synced, and renamed after everything is: so the file system has all of it in one
+    # transaction of its journal, and not in one for each file.
     hidden = folder.path / ".seal.json.new"
-    with hidden.open("w") as stream:
-        stream.write(text)
-        stream.flush()
+    if move_room is not None:
+        move_room(hidden)
+    with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as stream:
+        stream.write(json.dumps({**body, "crc32": _crc(body)}).encode())
+        stream.truncate()
+        for path in [*(folder.path / name for name in names), folder.journal]:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
         os.fsync(stream.fileno())
-    hidden.replace(folder.seal)
-    for directory in (folder.journal, folder.path):
-        sync_folder(directory)
+    fd = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.replace(hidden, folder.seal)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
     # Last: until the seal is on the disk, the sums are all by which damage shows.
     _remove_sums(folder)
 
@@ -133,7 +159,7 @@ def damaged_blocks(folder: RunDirectory, seal: Seal, name: str) -> list[int] | N
     """Offsets of the blocks of a file that are not as sealed; None when the file is missing."""
     size, crcs = seal.files[name]
     try:
-        found_size, found = _measure(folder.path / name, is_synced=False)
+        found_size, found = _measure(folder.path / name)
     except FileNotFoundError:
         return None
     blocks = [i * BLOCK for i, crc in enumerate(crcs) if i >= len(found) or found[i] != crc]
@@ -205,20 +231,19 @@ def _content(folder: RunDirectory) -> list[str]:
     return names + [file.place for file in list_journal(folder.journal)]
 
 
-def _measure(path: Path, *, is_synced: bool = True) -> tuple[int, list[int]]:
+def _measure(path: Path) -> tuple[int, list[int]]:
     crcs, size = [], 0
-    with path.open("rb") as stream:
-        if is_synced:
-            os.fsync(stream.fileno())
+    with open(path, "rb", buffering=0) as stream:
         while data := stream.read(READ):
+            while len(data) % BLOCK and (more := stream.read(BLOCK - len(data) % BLOCK)):
+                data += more  # a read may be short anywhere, and blocks begin at multiples of their length
             size += len(data)
             crcs += [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
     return size, crcs
 
 
-def _count_records(path: Path) -> dict[str, int]:
+def _count_records(content: bytes) -> dict[str, int]:
     """Count the records of a segment by field number, without numpy, which a short run never loads."""
-    content = path.read_bytes()
     end = len(content) - len(content[SEGMENT_HEADER:]) % RECORD
     with memoryview(content) as whole, whole[SEGMENT_HEADER:end] as records, records.cast("I") as words:
         numbers, commits = words[NUMBER_AT::WORDS].tolist(), array("I", words[COMMIT_AT::WORDS].tobytes())

@@ -284,14 +284,11 @@ class Journal:
         Raises:
             OSError: the disk does not take that form; its content is as good without.
         """
-        try:
-            with self.directory.lock:
-                # Under the lock, so that a thread inside `write` has finished its frame: the files are cut to their
-                # ends next.
-                self.is_closed = True
-                self.point_log.close()
-        finally:
-            self.op_log.close()
+        with self.directory.lock:
+            # Under the lock, so that a thread inside `write` has finished its frame: the files are cut to their ends
+            # next.
+            self.is_closed = True
+            self.point_log.close()
 
     def release(self) -> None:
         """Give all descriptors back."""

@@ -50,7 +50,7 @@ import msgspec
 from naiad import clock
 from naiad.clock import monotonic
 from naiad.disk import is_local, replacing
-from naiad.ids import boot_id, host_name, pid_namespace, process_start
+from naiad.ids import boot_id, host_name, own_process_start, pid_namespace, process_start
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.states import WriterState  # of a run that was read; taking a lease reads none
@@ -121,7 +121,7 @@ class Lease:
         self._is_synced = False
         try:
             pid, inode = os.getpid(), os.fstat(self._fd).st_ino
-            owner = Owner(writer, pid, host_name(), boot_id(), pid_namespace(), process_start(pid) or "", inode)
+            owner = Owner(writer, pid, host_name(), boot_id(), pid_namespace(), own_process_start(), inode)
             os.write(self._fd, json.dumps(msgspec.structs.asdict(owner)).encode())
             # Before the rename, see above: no other process ever sees the file without its lock.
             lock(self._fd)

@@ -17,6 +17,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple
 
 from naiad import clock
@@ -195,7 +196,7 @@ class Reserve:
 
     A run whose disk is full to the end can thus still record that it stopped, and how much of it is missing. No reader
     sees the file before it is filled and renamed; of a writer that was killed it stays, hidden, until the run is
-    folded.
+    folded. A run whose disk takes everything gets its seal in this room.
     """
 
     def __init__(self, directory: int, writer: str) -> None:
@@ -236,8 +237,16 @@ class Reserve:
             self._rename(name)
         self._unlink(self._room)
 
+    def become(self, place: Path) -> None:
+        """Move the file to another place, where it is filled; nothing happens if it was filled already.
+
+        A file that is made takes longer where others were removed a moment ago: the file system looks at each of them.
+        """
+        with contextlib.suppress(OSError):
+            os.rename(self._name, place, src_dir_fd=self._directory)
+
     def give_back(self) -> None:
-        """Free the room, if it was not filled."""
+        """Free the room, if it was not used."""
         self._unlink(self._name)
         self._unlink(self._room)
 
@@ -432,10 +441,6 @@ class OpLog:
 
     def _name_of_end(self) -> str:
         return f"{self._directory.writer}.{NUMBER_OF_END:06d}.ops"
-
-    def close(self) -> None:
-        """Take nothing more: the room that was reserved for the end is free again."""
-        self.reserve.give_back()
 
     def abandon(self) -> None:
         """In a forked child: leave the files and all that waits to the parent."""
