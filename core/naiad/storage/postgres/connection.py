@@ -19,6 +19,7 @@ from psycopg import sql
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from naiad import clock
 from naiad.errors import StorageError
 from naiad.storage.sql.connection import Connection, Database, Part, Row, Statement, parameter_names, rendered
 
@@ -33,6 +34,7 @@ A reader's question may be any; without a limit of time a few of them would hold
 """
 CONNECT_SECONDS = 5
 POOL = 8
+FRESH_SECONDS = 1.0
 DIFFERENT = (
     ("%", "%%"),
     (" REGEXP ", " ~ "),
@@ -54,14 +56,50 @@ def open_database(url: str) -> Engine:
     if parts.scheme not in ("postgresql", "postgres"):
         raise StorageError(f"--database has to be postgresql://..., not {parts.scheme or 'a text without a scheme'}.")
     own = urllib.parse.urlunsplit(parts._replace(scheme="postgresql+psycopg"))
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         own,
         pool_size=POOL,
         max_overflow=POOL,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # the process of the connection used last has the caches of the database filled
         # of a pooler between (PgBouncer), prepared statements would be lost
         connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": None},
     )
+    sqlalchemy.event.listen(engine, "checkout", _require_alive)
+    sqlalchemy.event.listen(engine, "checkin", _note_use)
+    return engine
+
+
+def _note_use(_raw: Any, record: Any) -> None:
+    record.info["used"] = clock.monotonic()
+
+
+def _require_alive(raw: Any, record: Any, _proxy: Any) -> None:
+    """Try a connection that has idled; if it is closed, the pool opens another one.
+
+    One used just now is not tried, since a busy server would wait for each answer.
+    """
+    if clock.monotonic() < record.info.get("used", 0.0) + FRESH_SECONDS or "used" not in record.info:
+        return
+    try:
+        raw.execute("select 1")
+        raw.rollback()
+    except psycopg.Error as error:
+        raise sqlalchemy.exc.InvalidatePoolError from error
+
+
+@contextlib.contextmanager
+def autocommit(engine: Engine) -> Iterator[psycopg.Connection[Any]]:
+    """Take a connection on which each statement is a transaction of its own: one wait for the database, not three.
+
+    Raises:
+        StorageError: the database cannot be reached, or reports an error.
+    """
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            raw: Any = connection.connection.driver_connection
+            yield raw
+    except (psycopg.Error, SQLAlchemyError) as error:
+        raise refusal(error) from error
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +70,11 @@ LATER = (
     "update naiad.due set at = case when %s then 'infinity' else now() + make_interval(secs => %s) end where run = %s"
 )
 DUE = "select run from naiad.due where at <= now() order by at limit 20"
+DROPPED = (
+    *("run_head", "run_writer", "run_position", "run_field", "run_chunk", "run_pack"),
+    *("received", "inbox", "writer", "due"),
+)
+"""The tables with rows of one run."""
 BOUND = "select set_config('statement_timeout', '60s', true), set_config('lock_timeout', '10s', true)"
 
 
@@ -238,15 +243,17 @@ def write_ops(raw: psycopg.Connection[Any], run: int, ops: Sequence[Op], session
     return file
 
 
-def drop(raw: psycopg.Connection[Any], run: int, uid: str) -> None:
-    """Delete all rows of a run, with its line in the catalog."""
-    # After a fold that is going on, whose rows would otherwise appear behind the deletion.
-    raw.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, run % (1 << 31)])
-    for table in ("head", "writer", "position", "field", "chunk", "pack"):
-        raw.execute(f"delete from naiad.run_{table} where run = %s", [run])
-    for table in ("received", "inbox", "writer", "due"):
-        raw.execute(f"delete from naiad.{table} where run = %s", [run])
-    raw.execute("delete from naiad.run where number = %s", [run])
+def drop(raw: psycopg.Connection[Any], runs: Mapping[int, str]) -> None:
+    """Delete all rows of some runs, given by number and uid, with their lines in the catalog."""
+    # All locks first, and that of the catalog last, in the order of a fold: else each could wait for the other.
+    for run in sorted(runs):
+        # After a fold that is going on, and after bytes that a replica is storing: their rows would otherwise appear
+        # behind the deletion.
+        raw.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, run % (1 << 31)])
+        raw.execute("select from naiad.run where number = %s for update", [run])
+    for table in DROPPED:
+        raw.execute(f"delete from naiad.{table} where run = any(%s)", [[*runs]])
+    raw.execute("delete from naiad.run where number = any(%s)", [[*runs]])
     raw.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
-    forget(PostgresConnection(raw, CATALOG), [uid])
+    forget(PostgresConnection(raw, CATALOG), [*runs.values()])
     raw.execute("select set_config('search_path', 'public', true)")

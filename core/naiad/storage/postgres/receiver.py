@@ -1,11 +1,15 @@
 """Receiver: journals of other machines, taken into PostgreSQL by any number of replicas, exactly once.
 
-    a group of pieces -- one transaction -- received: how far each file is, its row locked, in the order of the keys
-                                            inbox: the bytes; of a group of 1 MiB and more the place in one object
-                                            due: when the run is to be folded
+    a group of pieces -- one statement -- how far are the files?
+                         one object       the bytes of a group of 1 MiB and more
+                         one statement -- received: each file goes on from where it was; one that another replica has
+                                          moved meanwhile is decided anew
+                                          inbox: the bytes, or their place in the object
+                                          due: when the run is to be folded
     answer <------------ committed
 
-A file is locked by its row until the commit, so two replicas that get the same bytes store them once.
+Nothing is locked between the statements; a file goes on only from the position that was read (compare and set), so
+two replicas that get the same bytes store them once.
 """
 
 from __future__ import annotations
@@ -27,10 +31,10 @@ from naiad.container_kinds import RunId
 from naiad.errors import StorageError
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.journal import arrivals
-from naiad.storage.local.journal.arrivals import HEADERS, Group, suffix_of
+from naiad.storage.local.journal.arrivals import Group, suffix_of
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating
-from naiad.storage.postgres.connection import RunDatabase, refusal, transaction
+from naiad.storage.postgres.connection import RunDatabase, autocommit, refusal, transaction
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.pieces import stored
@@ -54,45 +58,28 @@ URGENT_BYTES = 1024 * 1024
 FOLD_SECONDS = 60
 """The longest wait for a fold; `PostgresStore.fold_waiting` shortens it for runs that are looked at."""
 
-BEGIN = """
-insert into naiad.received (run, file, upto, crc, is_sealed)
-select run, file, upto, 0, false from unnest(%s::bigint[], %s::text[], %s::bigint[]) as new (run, file, upto)
-order by run, file on conflict do nothing
+POSITIONS = "select * from naiad.positions(%s::bigint[], %s::text[], %s::bigint[])"
+TAKE = """
+select * from naiad.take(%(run)s::bigint[], %(name)s::text[], %(was)s::bigint[], %(was_crc)s::bigint[],
+    %(upto)s::bigint[], %(crc)s::bigint[], %(is_sealed)s::boolean[], %(piece_run)s::bigint[], %(piece_file)s::text[],
+    %(start)s::bigint[], %(end)s::bigint[], %(data)b::bytea[], %(object)s::text, %(place)s::bigint[],
+    %(length)s::bigint[], %(piece_crc)s::bigint[], %(sign_run)s::bigint[], %(writer)s::text[], %(due_run)s::bigint[],
+    %(size)s::bigint[], %(seconds)s::float8[], %(urgent)s)
 """
-LOCK = """
-select r.run, r.file, r.upto, r.crc, r.is_sealed
-from naiad.received r join unnest(%s::bigint[], %s::text[]) as asked (run, file)
-    on r.run = asked.run and r.file = asked.file
-order by r.run, r.file for update of r
-"""
-ADVANCE = """
-update naiad.received r set upto = new.upto, crc = new.crc, is_sealed = new.is_sealed
-from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::boolean[])
-    as new (run, file, upto, crc, is_sealed)
-where r.run = new.run and r.file = new.file
-"""
-STORE = """
-insert into naiad.inbox (run, file, start, upto, data)
-select * from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %b::bytea[])
-"""
-"""One statement for all rows, since a statement a row costs more than its bytes do. `%b` sends these as they are."""
-STORE_PLACES = """
-insert into naiad.inbox (run, file, start, upto, place, length, crc, object)
-select *, %s from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-"""
-SIGNS = """
+"""All of a group at once, by a function of the first migration. `%b` sends bytes as they are."""
+ENDED = """
 insert into naiad.writer (run, name, state, seen_at)
 select run, name, state, now() from unnest(%s::bigint[], %s::text[], %s::text[]) as new (run, name, state)
+join naiad.run on number = run
 order by run, name
 on conflict (run, name) do update set state = excluded.state, seen_at = excluded.seen_at
 """
-LET_DUE = """
-insert into naiad.due (run, at, waiting)
-select run, now() + make_interval(secs => seconds), size
-from unnest(%s::bigint[], %s::bigint[], %s::float8[]) as new (run, size, seconds) order by run
-on conflict (run) do update set waiting = due.waiting + excluded.waiting,
-    at = case when due.waiting + excluded.waiting >= %s then now() else least(due.at, excluded.at) end
+DUE_NOW = """
+insert into naiad.due (run, at) select number, now() from naiad.run where number = any(%s) order by number
+on conflict (run) do update set at = now()
 """
+MOST_TRIES = 10
+"""How many times a group is decided anew because other replicas have taken bytes of the same files meanwhile."""
 INLINE = "select coalesce(sum(octet_length(data)), 0) from naiad.inbox"
 BACKLOG = """
 select coalesce(sum(upto - start), 0)::bigint, coalesce(extract(epoch from now() - min(at)), 0)::float8,
@@ -190,73 +177,115 @@ class Receiver:
         group = Group(pieces, sealings, writers)
         found = {run: self._containers.number_of(run.uid) for run in group.runs}
         numbers = {run: number for run, number in found.items() if number is not None}
-        # Only the first piece of a file makes its row: one from the middle of an unknown file is refused by its
-        # position.
-        new = {(each.run, each.file) for each in pieces if each.start == HEADERS[suffix_of(each.file)]}
-        with transaction(self._engine) as raw:
-            self._drop_deleted(raw, numbers)
-            known = self._locked(raw, numbers, group.asked, new)
-            group.settle(lambda run: known.get(run, {}) if run in numbers else None)
-            claimed = group.claimed(self.find)
-            sealed = {run for (run, _file), position in group.changed.items() if position.is_sealed}
-            # Sent one after the other, without a wait for the answer to each.
-            with raw.pipeline():
-                self._store(raw, numbers, group)
-                ended = self._note(raw, numbers, group.signs)
-                self._let_due(raw, numbers, group.grown, urgent=ended | claimed | sealed)
+        files = group.asked
+        with autocommit(self._engine) as raw:
+            for _ in range(MOST_TRIES):
+                known = self._known(raw, numbers, files)
+                group.settle(known.get, files)
+                files = self._take(raw, numbers, group, known, files)
+                if not files:
+                    break
+            else:
+                raise StorageError("Other replicas take the same files. Try again soon.")
+        claimed = group.claimed(self.find)
+        ended = self._note_ends(numbers, [key for key, is_alive in group.signs.items() if not is_alive])
         return group.accepted(ended, claimed)
 
-    def _drop_deleted(self, raw: psycopg.Connection[Any], numbers: dict[RunId, int]) -> None:
-        """Leave out runs that another replica has deleted; the others are not deleted before the commit."""
-        there = "select number from naiad.run where number = any(%s) order by number for key share"
-        known = {number for (number,) in raw.execute(there, [[*numbers.values()]])}
-        for run in [run for run, number in numbers.items() if number not in known]:
+    def _known(
+        self, raw: psycopg.Connection[Any], numbers: dict[RunId, int], files: Collection[tuple[RunId, str]]
+    ) -> dict[RunId, dict[str, Position]]:
+        """Return the positions of some files by run. Runs that another replica has deleted leave `numbers`."""
+        keys = [(numbers[run], file) for run, file in files if run in numbers]
+        asked = [[run for run, _ in keys], [file for _, file in keys], [*numbers.values()]]
+        rows = raw.execute(POSITIONS, asked).fetchall()
+        there = {row[0] for row in rows}
+        for run in [run for run, number in numbers.items() if number not in there]:
             del numbers[run]
             self._containers.forget(run)
+        runs = {number: run for run, number in numbers.items()}
+        found: dict[RunId, dict[str, Position]] = {run: {} for run in numbers}
+        for number, file, *position in rows:
+            if file is not None:
+                found[runs[number]][file] = Position(*position)
+        return found
 
-    def _locked(
+    def _take(
         self,
         raw: psycopg.Connection[Any],
         numbers: Mapping[RunId, int],
-        asked: set[tuple[RunId, str]],
-        new: set[tuple[RunId, str]],
-    ) -> dict[RunId, dict[str, Position]]:
-        """Lock the rows of files in the order of their keys, and return their positions."""
-        if new:
-            rows = [(numbers[run], file, HEADERS[suffix_of(file)]) for run, file in new if run in numbers]
-            raw.execute(BEGIN, [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], []])
-        keys = sorted((numbers[run], file) for run, file in asked if run in numbers)
-        runs = {number: run for run, number in numbers.items()}
-        found: dict[RunId, dict[str, Position]] = {}
-        for number, file, upto, crc, is_sealed in raw.execute(
-            LOCK, [[number for number, _file in keys], [file for _number, file in keys]]
-        ):
-            found.setdefault(runs[number], {})[file] = Position(upto, crc, is_sealed)
-        return found
-
-    def _store(self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], group: Group) -> None:
-        taken = group.taken
-        if group.changed:
-            # Sorted by key: two replicas that update rows in different orders would block each other for ever.
-            rows = sorted(
-                (numbers[run], file, position.upto, position.crc, position.is_sealed)
-                for (run, file), position in group.changed.items()
-            )
-            raw.execute(ADVANCE, [list(column) for column in zip(*rows, strict=True)])
-        if not taken:
-            return
-        own = (
-            [numbers[each.run] for each in taken],
-            [each.file for each in taken],
-            [each.start for each in taken],
-            [each.start + len(each.data) for each in taken],
+        group: Group,
+        known: Mapping[RunId, Mapping[str, Position]],
+        files: Collection[tuple[RunId, str]],
+    ) -> set[tuple[RunId, str]]:
+        """Store what a group takes of some files; return the files that others have changed meanwhile."""
+        # Sorted by key: two replicas that update rows in different orders would block each other for ever.
+        changed = sorted((numbers[key[0]], key[1], key) for key in group.changed if key in files)
+        befores = [known[run].get(file) for _, _, (run, file) in changed]
+        afters = [group.changed[key] for _, _, key in changed]
+        pieces = [piece for piece in group.taken if (piece.run, piece.file) in files]
+        signs = sorted(
+            (numbers[run], name) for (run, name), is_alive in group.signs.items() if is_alive and run in numbers
         )
-        is_large = sum(len(each.data) for each in taken) >= OBJECT_BYTES
-        name, places = self._put(raw, taken) if is_large else ("", [])
-        if name:
-            raw.execute(STORE_PLACES, [name, *own, *(list(column) for column in zip(*places, strict=True))])
-        else:
-            raw.execute(STORE, [*own, [each.data for each in taken]])
+        urgent = {numbers[run] for run in group.claimed(self.find)}
+        urgent |= {number for (number, _, _), after in zip(changed, afters, strict=True) if after.is_sealed}
+        rows = {
+            "run": [number for number, _, _ in changed],
+            "name": [file for _, file, _ in changed],
+            "was": [None if each is None else each.upto for each in befores],
+            "was_crc": [None if each is None else each.crc for each in befores],
+            "upto": [each.upto for each in afters],
+            "crc": [each.crc for each in afters],
+            "is_sealed": [each.is_sealed for each in afters],
+            "sign_run": [number for number, _ in signs],
+            "writer": [name for _, name in signs],
+            **self._bytes(raw, numbers, pieces),
+            **_waits(numbers, pieces, urgent),
+        }
+        taken = set(raw.execute(TAKE, rows).fetchall())
+        return {key for number, file, key in changed if (number, file) not in taken}
+
+    def _bytes(
+        self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], pieces: Sequence[Piece]
+    ) -> dict[str, object]:
+        """Return the rows of the inbox, after the bytes of many were put into one object."""
+        is_large = sum(len(each.data) for each in pieces) >= OBJECT_BYTES
+        name, places = self._put(raw, pieces) if is_large else ("", [])
+        return {
+            "piece_run": [numbers[each.run] for each in pieces],
+            "piece_file": [each.file for each in pieces],
+            "start": [each.start for each in pieces],
+            "end": [each.start + len(each.data) for each in pieces],
+            "object": name,
+            "data": [b"" if name else each.data for each in pieces],
+            "place": [place for place, _, _ in places],
+            "length": [length for _, length, _ in places],
+            "piece_crc": [crc for _, _, crc in places],
+        }
+
+    def _note_ends(self, numbers: Mapping[RunId, int], writers: Collection[tuple[RunId, str]]) -> set[RunId]:
+        """Note that writers have ended; return the runs of which one has, with all its files there."""
+        ended: set[RunId] = set()
+        signs: list[tuple[int, str, str]] = []
+        writers = [(run, writer) for run, writer in writers if run in numbers]
+        if not writers:
+            return ended
+        with transaction(self._engine) as raw:
+            for run, writer in writers:
+                rows = raw.execute(
+                    "select file, is_sealed from naiad.received where run = %s and starts_with(file, %s)",
+                    [numbers[run], f"{writer}."],
+                ).fetchall()
+                # The end of a writer counts once all of its files are complete: pieces of one may still be on their
+                # way. Every writer has ops: without them there is a file that has not come yet.
+                has_ops = any(suffix_of(file) == "ops" for file, _is_sealed in rows)
+                is_complete = has_ops and all(is_sealed for _file, is_sealed in rows)
+                if is_complete:
+                    ended.add(run)
+                signs.append((numbers[run], writer, "dead" if is_complete else "ended"))
+            raw.execute(ENDED, [list(column) for column in zip(*sorted(signs), strict=True)])
+            if ended:
+                raw.execute(DUE_NOW, [[numbers[run] for run in ended]])
+        return ended
 
     def _put(self, raw: psycopg.Connection[Any], taken: Sequence[Piece]) -> tuple[str, list[tuple[int, int, int]]]:
         """Put pieces into one object; return its name with place, length and crc of each. No name: it is away."""
@@ -274,41 +303,6 @@ class Receiver:
                 raise
             return "", []  # the objects are away: the database takes the bytes for a while
         return name, places
-
-    def _note(
-        self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], writers: Mapping[tuple[RunId, str], bool]
-    ) -> set[RunId]:
-        """Note the signs of life of writers; return the runs of which one has ended, with all its files there."""
-        ended: set[RunId] = set()
-        signs: list[tuple[int, str, str]] = []
-        for (run, writer), is_alive in writers.items():
-            if run not in numbers:
-                continue
-            state = "alive"
-            # The end of a writer counts once all of its files are complete: pieces of one may still be on their way.
-            if not is_alive:
-                rows = raw.execute(
-                    "select file, is_sealed from naiad.received where run = %s and starts_with(file, %s)",
-                    [numbers[run], f"{writer}."],
-                ).fetchall()
-                # Every writer has ops: without them there is a file that has not come yet.
-                has_ops = any(suffix_of(file) == "ops" for file, _is_sealed in rows)
-                is_complete = has_ops and all(is_sealed for _file, is_sealed in rows)
-                state = "dead" if is_complete else "ended"
-                if is_complete:
-                    ended.add(run)
-            signs.append((numbers[run], writer, state))
-        if signs:
-            raw.execute(SIGNS, [list(column) for column in zip(*sorted(signs), strict=True)])
-        return ended
-
-    def _let_due(
-        self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], grown: Mapping[RunId, int], urgent: set[RunId]
-    ) -> None:
-        runs = {*grown, *urgent}
-        rows = sorted((numbers[run], grown.get(run, 0), 0.0 if run in urgent else FOLD_SECONDS) for run in runs)
-        if rows:
-            raw.execute(LET_DUE, [*(list(column) for column in zip(*rows, strict=True)), URGENT_BYTES])
 
     # Content of files
 
@@ -435,3 +429,17 @@ class Receiver:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+
+def _waits(numbers: Mapping[RunId, int], pieces: Sequence[Piece], urgent: set[int]) -> dict[str, object]:
+    """Return the rows of runs to be folded: those of the pieces in time, the urgent ones now."""
+    sizes = dict.fromkeys(urgent, 0)
+    for each in pieces:
+        sizes[numbers[each.run]] = sizes.get(numbers[each.run], 0) + len(each.data)
+    runs = sorted(sizes)
+    return {
+        "due_run": runs,
+        "size": [sizes[run] for run in runs],
+        "seconds": [0.0 if run in urgent else FOLD_SECONDS for run in runs],
+        "urgent": URGENT_BYTES,
+    }

@@ -168,7 +168,7 @@ class PostgresStore(Store):
         on_error: str = "warn",  # noqa: ARG002 (errors are answers here)
     ) -> RunWriter:
         """Change fields of a container, as the pages do."""
-        return PostgresWriter(self._engine, self._reader(run), self._number(run))
+        return PostgresWriter(self._engine, self._reader(run), run, self._number(run))
 
     def _refuse(self) -> NoReturn:
         raise NeedsServer("Containers of a server begin on the machines that write them.")
@@ -230,9 +230,7 @@ class PostgresStore(Store):
         refuse_deletion(self, runs)
         numbers = {run: self._number(run) for _name, run in runs}
         with transaction(self._engine) as raw:
-            # In the order of their numbers, in which every other transaction locks them too.
-            for run in sorted(numbers, key=lambda each: numbers[each]):
-                drop(raw, numbers[run], run.uid)
+            drop(raw, {number: run.uid for run, number in numbers.items()})
         for run in numbers:
             self._containers.forget(run)
             with self._lock:
@@ -304,9 +302,10 @@ class PostgresWriter(RunWriter):
     is_raising = True
     own_folder = None
 
-    def __init__(self, engine: Engine, reader: PostgresReader, number: int) -> None:
+    def __init__(self, engine: Engine, reader: PostgresReader, run: RunId, number: int) -> None:
         self._engine = engine
         self._reader = reader
+        self._run = run
         self._number = number
         self.point_log = self
 
@@ -317,6 +316,10 @@ class PostgresWriter(RunWriter):
         # One time for all of them, later than any that is there, as a writer in a folder stamps them.
         ops: list[Any] = [msgspec.structs.replace(op, at=at) for change in changes for op in change.ops]
         with transaction(self._engine) as raw:
+            held = raw.execute("select from naiad.run where number = %s for key share", [self._number])
+            if not held.rowcount:  # rows of a run that was deleted would stay for ever
+                run = self._run
+                raise run.kind.not_found(f"There is no {run.kind.noun} {run.uid}.", run_id=run.uid)
             write_ops(raw, self._number, ops, joining.session, at)
             raw.execute(
                 "insert into naiad.due (run, at, waiting) values (%s, now(), 1) "

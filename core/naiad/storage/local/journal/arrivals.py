@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from naiad.container_kinds import RunId
 from naiad.errors import NaiadValueError, NewerFormat, shown
@@ -76,19 +76,30 @@ class Group:
         """The runs that it is about."""
         return {run for run, _name in (*self.asked, *self._writers)}
 
-    def settle(self, positions: Callable[[RunId], Mapping[str, Position] | None]) -> None:
+    def settle(
+        self,
+        positions: Callable[[RunId], Mapping[str, Position] | None],
+        files: Collection[tuple[RunId, str]] | None = None,
+    ) -> None:
         """Decide what continues its file.
 
         Args:
             positions: how far the files of a run are; None of a run that is not here, of which nothing is taken.
+            files: the ones to decide anew; None: all.
         """
-        for run, file in self.asked:
+        files = self.asked if files is None else files
+        for run, file in files:
+            for decided in (self._files, self.changed):
+                decided.pop((run, file), None)
             known = positions(run)
             if known is not None:
                 self._files[run, file] = known.get(file) or Position(HEADERS[suffix_of(file)], 0, False)
-        self.taken = [piece for piece in self._pieces if self._take(piece)]
+        self.mismatched -= set(files)
+        own = [piece for piece in self._pieces if (piece.run, piece.file) in files and self._take(piece)]
+        self.taken = [each for each in self.taken if (each.run, each.file) not in files] + own
         for sealing in self._sealings:
-            self._seal(sealing)
+            if (sealing.run, sealing.file) in files:
+                self._seal(sealing)
 
     def _take(self, piece: Piece) -> bool:
         """Whether a piece continues its file; a repeat does not, and neither does one behind a gap."""

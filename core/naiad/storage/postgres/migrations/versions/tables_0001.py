@@ -90,6 +90,79 @@ alter table naiad_catalog.field alter column path set statistics 1000;
 create statistics naiad_catalog.cell_txt_values (mcv, dependencies) on field, txt from naiad_catalog.cell;
 create statistics naiad_catalog.cell_num_values (mcv, dependencies) on field, num from naiad_catalog.cell
 """
+FUNCTIONS = """
+create function naiad.positions(runs bigint[], files text[], there bigint[])
+returns table (number bigint, file text, upto bigint, crc bigint, is_sealed boolean)
+language plpgsql set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+    return query
+    select run.number, r.file, r.upto, r.crc, r.is_sealed
+    from naiad.run left join (
+        select r.* from unnest(runs, files) as asked (run, file)
+        join naiad.received r on r.run = asked.run and r.file = asked.file
+    ) r on r.run = run.number
+    where run.number = any(there);
+end $$;
+create function naiad.take(runs bigint[], files text[], was bigint[], was_crc bigint[], upto bigint[], crc bigint[],
+    is_sealed boolean[], piece_runs bigint[], piece_files text[], starts bigint[], ends bigint[], bytes bytea[],
+    object_name text, places bigint[], lengths bigint[], piece_crcs bigint[], sign_runs bigint[], names text[],
+    due_runs bigint[], sizes bigint[], waits float8[], urgent bigint)
+returns table (run bigint, file text)
+language plpgsql set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+    return query
+    with there as (
+        select number from naiad.run where number = any(runs || sign_runs || due_runs) order by number for key share
+    ),
+    new as (
+        select new.* from unnest(runs, files, take.was, take.was_crc, take.upto, take.crc, take.is_sealed)
+            as new (run, file, was, was_crc, upto, crc, is_sealed) join there on number = run
+    ),
+    begun as (
+        insert into naiad.received (run, file, upto, crc, is_sealed)
+        select run, file, upto, crc, is_sealed from new where was is null order by run, file
+        on conflict do nothing returning run, file
+    ),
+    moved as (
+        update naiad.received r set upto = new.upto, crc = new.crc, is_sealed = new.is_sealed from new
+        where r.run = new.run and r.file = new.file
+            and r.upto = new.was and r.crc = new.was_crc and not r.is_sealed
+        returning r.run, r.file
+    ),
+    taken as (select * from begun union all select * from moved),
+    stored as (
+        insert into naiad.inbox (run, file, start, upto, data, object, place, length, crc)
+        select run, file, start, piece.upto, case object_name when '' then data end, nullif(object_name, ''),
+            place, length, piece.crc
+        from unnest(piece_runs, piece_files, starts, ends, bytes, places, lengths, piece_crcs)
+            as piece (run, file, start, upto, data, place, length, crc) join taken using (run, file)
+    ),
+    alive as (
+        insert into naiad.writer (run, name, state, seen_at)
+        select run, name, 'alive', now() from unnest(sign_runs, names) as sign (run, name)
+        join there on number = run order by run, name
+        on conflict (run, name) do update set state = excluded.state, seen_at = excluded.seen_at
+    ),
+    waits as (
+        insert into naiad.due (run, at, waiting)
+        select run, now() + make_interval(secs => seconds), size
+        from unnest(due_runs, sizes, take.waits) as due (run, size, seconds)
+        join there on number = run order by run
+        on conflict (run) do update set waiting = due.waiting + excluded.waiting,
+            at = case when due.waiting + excluded.waiting >= urgent then now() else least(due.at, excluded.at) end
+    )
+    select run, file from taken;
+end $$
+"""
+"""What the replicas call for each group of pieces, in functions because these keep their plans for a connection: a plan
+for tables of 16 parts takes a millisecond, which small groups would pay each time, and a pooler between (PgBouncer)
+loses prepared statements.
+
+`take` stores what continues its file, still, and lets the file go on; it returns the files that went on. A file that
+another replica has moved meanwhile is left out (compare and set), and so is a run that was deleted.
+"""
 PARTITIONED = ("received", "inbox", "run_position", "run_field", "run_chunk", "run_pack")
 VIEWS = {
     "head": "id, format, facts, crc",
@@ -115,6 +188,8 @@ def upgrade() -> None:
         op.execute(f"alter table naiad.inbox_{number} alter column data set storage external")
         op.execute(f"alter table naiad.run_chunk_{number} alter column data set storage external")
         op.execute(f"alter table naiad.run_pack_{number} alter column data set storage external")
+    for function in FUNCTIONS.split("$$;\n"):
+        op.execute(function if function.endswith("$$\n") else f"{function}$$")
     for name, columns in VIEWS.items():
         own = "where run = current_setting('naiad.run')::bigint"
         op.execute(f"create view naiad_run.{name} as select {columns} from naiad.run_{name} {own}")

@@ -1,0 +1,229 @@
+"""What happens at the same moment in two replicas over one database: bytes of one file, deletions, folds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg
+import pytest
+from places import Shared
+from postgres_server import Cluster, wait_for
+
+from naiad.container_kinds import RUN, RunId
+from naiad.errors import StorageError
+from naiad.ids import new_uid
+from naiad.ops import Define, Open, encode_ops
+from naiad.storage.local.journal.frames import encode_frame
+from naiad.storage.opening import database
+from naiad.storage.postgres import receiver as postgres_receiver
+from naiad.storage.postgres.connection import transaction
+from naiad.storage.postgres.folding import RUN_LOCKS, drop
+from naiad.storage.postgres.receiver import Receiver
+from naiad.storage.receiving import Piece, Sealing
+
+SEG, OPS = "writer.0.seg", "writer.0.ops"
+
+
+@pytest.fixture
+def cluster(shared: Shared) -> Cluster:
+    found = shared.server("database")
+    assert isinstance(found, Cluster)
+    return found
+
+
+@pytest.fixture
+def replicas(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Receiver, Receiver]]:
+    """The receiving ends of two replicas, in this process."""
+    for name, value in cluster.objects.environment.items():
+        monkeypatch.setenv(name, value)
+    opened = [database(cluster.postgres.url, cluster.objects.url) for _ in range(2)]
+    first, second = (receiver for _store, receiver in opened)
+    assert isinstance(first, Receiver)
+    assert isinstance(second, Receiver)
+    yield first, second
+    for store, receiver in opened:
+        store.close()  # type: ignore[attr-defined]  # of a database
+        receiver.close()
+
+
+def registered(receiver: Receiver, project: str = "races") -> RunId:
+    run = RunId(new_uid(), RUN)
+    receiver.register(run, project)
+    return run
+
+
+def points(run: RunId, first: int, count: int) -> Piece:
+    """Bytes of some points, which differ by their place."""
+    at = 64 + 32 * first
+    return Receiver.checked(run, SEG, at, b"".join((at + 32 * each).to_bytes(32, "little") for each in range(count)))
+
+
+def rows(cluster: Cluster, run: RunId, table: str = "inbox") -> int:
+    """How many rows a table has for the number that a run had, whether or not the run is still there."""
+    [(count,)] = cluster.ask(f"select count(*) from naiad.{table} where run = %s", NUMBERS[run])
+    return int(count)
+
+
+NUMBERS: dict[RunId, int] = {}
+
+
+def numbered(cluster: Cluster, run: RunId) -> int:
+    [(number,)] = cluster.ask("select number from naiad.run where uid = %s", run.uid)
+    NUMBERS[run] = number
+    return int(number)
+
+
+class Meanwhile:
+    """Lets something happen between the two statements of a replica: after it has read how far the files are."""
+
+    def __init__(self, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._read = receiver._known
+        self._steps: list[Any] = []
+        monkeypatch.setattr(receiver, "_known", self._known)
+
+    def do(self, *steps: Any) -> None:
+        """Do these, one after each reading."""
+        self._steps += steps
+
+    def _known(self, *arguments: Any) -> Mapping[RunId, Any]:
+        found = self._read(*arguments)
+        if self._steps:
+            self._steps.pop(0)()
+        return found
+
+
+def test_file_that_another_replica_moves_meanwhile_is_decided_anew_and_the_others_are_stored(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes are stored once, and bytes behind them are stored behind them."""
+    first, second = replicas
+    moved, other = registered(first), registered(first)
+    numbered(cluster, moved)
+    meanwhile = Meanwhile(first, monkeypatch)
+    meanwhile.do(lambda: second.accept([points(moved, 0, 10)]), lambda: second.accept([points(moved, 10, 5)]))
+    accepted = first.accept([points(moved, 0, 10), points(moved, 10, 5), points(moved, 15, 1), points(other, 0, 3)])
+
+    assert {(moved, SEG): 64 + 32 * 16, (other, SEG): 64 + 32 * 3} == {
+        key: each.upto for key, each in accepted.files.items()
+    }
+    assert (2, 4) == (accepted.parts, accepted.points)
+    stored = "select start, upto from naiad.inbox where run = %s order by start"
+    assert [(64, 384), (384, 544), (544, 576)] == cluster.ask(stored, NUMBERS[moved])
+
+
+def test_files_that_are_moved_again_and_again_are_refused_and_their_bytes_come_again(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = replicas
+    run = registered(first)
+    numbered(cluster, run)
+    meanwhile = Meanwhile(first, monkeypatch)
+    tries = postgres_receiver.MOST_TRIES
+    meanwhile.do(*(lambda at=at: second.accept([points(run, at, 1)]) for at in range(tries)))
+    with pytest.raises(StorageError, match="Try again"):
+        first.accept([points(run, at, 1) for at in range(tries + 1)])
+    first.accept([points(run, at, 1) for at in range(tries + 1)])
+
+    assert 64 + 32 * (tries + 1) == first.received(run)[SEG].upto
+    assert tries + 1 == rows(cluster, run)
+
+
+def test_empty_file_is_sealed(replicas: tuple[Receiver, Receiver]) -> None:
+    """A writer that logged no point has a segment without records."""
+    first, second = replicas
+    run = registered(first)
+    accepted = first.accept([], [Sealing(run, SEG, 64, 0)])
+
+    assert (64, True) == accepted.files[run, SEG]
+    assert (64, True) == second.received(run)[SEG]
+
+
+def test_run_that_is_deleted_meanwhile_takes_nothing_and_leaves_nothing(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = replicas
+    run, other = registered(first), registered(first)
+    numbered(cluster, run)
+    Meanwhile(first, monkeypatch).do(lambda: delete(second, run))
+    accepted = first.accept([points(run, 0, 10), points(other, 0, 1)], writers={(run, "writer"): True})
+
+    assert {(other, SEG)} == set(accepted.files)
+    assert [0, 0, 0, 0] == [rows(cluster, run, table) for table in ("inbox", "received", "writer", "due")]
+
+
+def test_bytes_that_arrive_while_a_run_is_deleted_leave_nothing(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver]
+) -> None:
+    """The deletion waits for bytes that are being stored, and deletes them too."""
+    first, second = replicas
+    run = registered(first)
+    number = numbered(cluster, run)
+    first.accept([points(run, 0, 10)])
+    deletion = threading.Thread(target=delete, args=(second, run))
+    with psycopg.connect(cluster.postgres.url) as replica:
+        # as `naiad.take` of another replica, whose commit takes a while
+        replica.execute("select from naiad.run where number = %s for key share", [number])
+        deletion.start()
+        wait_for(lambda: waits(cluster), "the deletion's wait for the replica")
+        row = "insert into naiad.inbox (run, file, start, upto, data) values (%s, 'late.0.seg', 64, 96, %s)"
+        replica.execute(row, [number, bytes(32)])
+        replica.execute("insert into naiad.received values (%s, 'late.0.seg', 96, 0, false)", [number])
+    deletion.join(60)
+
+    assert [0, 0, 0] == [rows(cluster, run, table) for table in ("inbox", "received", "due")]
+
+
+def delete(receiver: Receiver, *runs: RunId) -> None:
+    """Delete runs, as the store does once it has looked that nobody writes them."""
+    with transaction(receiver._engine) as raw:
+        drop(raw, {NUMBERS[run]: run.uid for run in runs})
+
+
+def waits(cluster: Cluster) -> bool:
+    """Whether any process of the database waits for a lock."""
+    return cluster.ask("select count(*) from pg_stat_activity where wait_event_type = 'Lock'") != [(0,)]
+
+
+def test_runs_are_deleted_while_a_worker_folds_one_of_them(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver]
+) -> None:
+    """Fold and deletion take the lock of a run before that of the catalog, so neither is ended as a deadlock."""
+    first, second = replicas
+    runs = [registered(first) for _ in range(2)]
+    numbers = [numbered(cluster, run) for run in runs]
+    for run in runs:
+        first.accept([begun(run), points(run, 0, 10)])
+    failures: list[Exception] = []
+
+    def caught(call: Any, *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except Exception as error:  # noqa: BLE001 (of a thread: the assertion shows it)
+            failures.append(error)
+
+    # The fold of the second run waits behind this, with its lock taken, until the deletion has begun.
+    with psycopg.connect(cluster.postgres.url) as holder:
+        holder.execute("lock table naiad_catalog.container in access exclusive mode")
+        fold = threading.Thread(target=caught, args=(second.fold, runs[1]))
+        fold.start()
+        held = "select count(*) from pg_locks where locktype = 'advisory' and classid = %s and objid = %s and granted"
+        wait_for(lambda: cluster.ask(held, RUN_LOCKS, numbers[1]) == [(1,)], "the fold's lock")
+        deletion = threading.Thread(target=caught, args=(delete, first, *runs))
+        deletion.start()
+        wait_for(lambda: cluster.ask(held, RUN_LOCKS, numbers[0]) == [(1,)], "the deletion's lock")
+    fold.join(60)
+    deletion.join(60)
+
+    assert [] == failures
+    tables = ("inbox", "received", "due", "run_head", "run_field", "run_chunk", "run_pack")
+    assert [0] * 14 == [rows(cluster, run, table) for run in runs for table in tables]
+    left = "select count(*) from naiad_catalog.container where uid = any(%s)"
+    assert [(0,)] == cluster.ask(left, [run.uid for run in runs])
+
+
+def begun(run: RunId) -> Piece:
+    """The first frame of a writer, which defines its series."""
+    ops: list[Any] = [Open("writer", 1, "host", "b", 1, "owner", 1.0), Define(1, "loss", False, 1.0)]
+    return Receiver.checked(run, OPS, 16, encode_frame(0, encode_ops(ops)))
