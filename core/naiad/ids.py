@@ -72,6 +72,20 @@ def process_start(pid: int) -> str | None:
     return None if state in (b"Z", b"X") else fields[18].decode()
 
 
+def is_gone(pid: int, boot: str, namespace: str, started: str) -> bool:
+    """Whether a process of this host is gone for good: the machine was booted since, or nothing has its pid and start.
+
+    In another PID namespace (a container) its pid means another process, so nothing is known there.
+    """
+    if boot and boot_id() and boot != boot_id():
+        return True
+    if (boot, namespace) != (boot_id(), pid_namespace()):
+        return False
+    # The start too, because a pid is given again after some thousands of processes.
+    found = process_start(pid)
+    return found is None or (bool(found) and bool(started) and found != started)
+
+
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -230,13 +230,8 @@ class Catalog(SqlCatalog):
             many = self._read_many(stale) if len(stale) >= MANY else None
             entries: list[Entry] = []
             for start in range(0, len(stale), BATCH):
-                if many is not None:
-                    some = next(many)
-                else:
-                    from naiad.storage.local.entries import read_entry
-
-                    part = stale[start : start + BATCH]
-                    some = [read_entry(self._ids, folder, stamp or stamp_of(folder)) for folder, stamp in part]
+                part = stale[start : start + BATCH]
+                some = [stamped_entry(self._ids, *each) for each in part] if many is None else next(many)
                 entries += some
                 if len(entries) >= most:
                     self._write(entries, gone)
@@ -251,7 +246,7 @@ class Catalog(SqlCatalog):
         if self._is_file:
             if not is_listed or is_due:
                 _looked[self._layout.root] = began
-            self._unmark([self._layout.folder(uid, watched[uid]) for uid in marks if uid in watched], marks)
+            self._unmark(marks, watched)
 
     def _write(self, entries: list[Entry], gone: list[str], listed: str = "") -> None:
         with self._transaction(is_writing=True) as connection:
@@ -276,9 +271,9 @@ class Catalog(SqlCatalog):
         for uid, kind in looked:
             before = known[uid][1] if uid in known else None
             # A text, since nearly all runs are sealed, and making a path object takes longer than the look itself.
-            if before and before.seal and uid not in marks and before.seal == seal_stamp(f"{root}/{kind.folder}/{uid}"):
+            folder = f"{root}/{kind.folder}/{uid}"
+            if before and before.seal and uid not in marks and before.seal == seal_stamp(folder):
                 continue
-            folder = self._layout.folder(uid, kind)
             stamp = None if before is None else stamp_of(folder)
             if before is None or stamp is None or not stamp.files or stamp.files != before.files:
                 yield folder, stamp
@@ -313,24 +308,28 @@ class Catalog(SqlCatalog):
         except (FileNotFoundError, PermissionError):
             return {}
 
-    def _unmark(self, folders: Iterable[RunDirectory], marks: dict[str, int]) -> None:
-        """Of runs that were sealed when they were read, and not begun again since."""
-        for folder in folders:
-            mark = self._layout.root / "changed" / folder.uid
+    def _unmark(self, marks: dict[str, int], kinds: Mapping[str, ContainerKind]) -> None:
+        """Remove the marks of runs that were sealed when they were read, and not begun again since."""
+        root = str(self._layout.root)
+        for uid, marked in marks.items():
+            if uid not in kinds:
+                continue
+            mark, folder = f"{root}/changed/{uid}", f"{root}/{kinds[uid].folder}/{uid}"
             with contextlib.suppress(OSError):
                 # The mark goes only if the run is sealed and was not marked again. A writer that comes between the
                 # two looks removes the seal first, which the second look sees, and marks it anew.
-                if folder.seal.exists() and mark.stat().st_mtime_ns == marks[folder.uid]:
-                    mark.unlink()
-                    if not folder.seal.exists():
-                        mark.touch()
+                if seal_stamp(folder) and os.stat(mark).st_mtime_ns == marked:
+                    os.unlink(mark)
+                    if not seal_stamp(folder):
+                        Path(mark).touch()
 
 
-def stamped_entry(ids: Register, folder: RunDirectory, stamp: Stamp | None) -> Entry:
+def stamped_entry(ids: Register, folder: str, stamp: Stamp | None) -> Entry:
     """Read an entry. It is stamped first, so that a change while it is read shows at the next look."""
     from naiad.storage.local.entries import read_entry
 
-    return read_entry(ids, folder, stamp or stamp_of(folder))
+    stamp = stamp or stamp_of(folder)
+    return read_entry(ids, RunDirectory(Path(folder)), stamp)
 
 
 def _next_numbers(last: int) -> tuple[int, int]:
@@ -352,7 +351,7 @@ def _refusal(root: Path, error: Exception) -> StorageError:
     )
 
 
-def stamp_of(folder: RunDirectory) -> Stamp:
+def stamp_of(folder: str) -> Stamp:
     """Changes with every write to the container; empty while it is being written, or this user may not look."""
     try:
         return _stamp(folder)
@@ -360,15 +359,16 @@ def stamp_of(folder: RunDirectory) -> Stamp:
         return Stamp("", "")
 
 
-def _stamp(folder: RunDirectory) -> Stamp:
-    seal = seal_stamp(str(folder.path))  # first: what comes in after it is not what it seals
-    if not seal and any(each.state == "alive" for each in read_writers(folder.journal, {}).values()):
+def _stamp(folder: str) -> Stamp:
+    seal = seal_stamp(folder)  # first: what comes in after it is not what it seals
+    journal = f"{folder}/journal"
+    if not seal and any(each.state == "alive" for each in read_writers(journal, {}).values()):
         return Stamp("", "")
     files = []
-    for directory in (folder.path, folder.journal):
+    for directory in (folder, journal):
         with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
             for entry in entries:
-                if entry.name.endswith((".db", ".json", ".ops", ".seg", SUFFIX)) or entry.name == folder.journal.name:
+                if entry.name.endswith((".db", ".json", ".ops", ".seg", SUFFIX)) or entry.name == "journal":
                     stat = entry.stat()
                     size = 0 if entry.is_dir() else stat.st_size
                     files.append(f"{entry.name}:{size}:{stat.st_mtime_ns}")

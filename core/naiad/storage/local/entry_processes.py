@@ -16,13 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from naiad.forks import holding_forks
 from naiad.storage.catalog import Losses
 from naiad.storage.local.ids import Register
-from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.processes import can_start, receive, send, start
 from naiad.storage.sql.values import Entry, Stamp
 
-Stale = tuple[RunDirectory, Stamp | None]
-"""A container that is to be read, and its stamp if it was looked at already."""
-Read = Callable[[Register, RunDirectory, Stamp | None], Entry]
+Stale = tuple[str, Stamp | None]
+"""The folder of a container that is to be read, and its stamp if it was looked at already."""
+Read = Callable[[Register, str, Stamp | None], Entry]
 MOST = 8
 LONGEST_READ = 60.0
 """Seconds that one request may take before this process reads the containers itself."""
@@ -83,9 +82,8 @@ class _Processes:
             self._at[replies] = requests, -1
             return
         number = self._waiting.pop()
-        content = [(folder.uid, folder.kind.folder, stamp) for folder, stamp in self._pieces[number]]
         try:
-            send(requests, content)
+            send(requests, self._pieces[number])
         except OSError:
             self._close(replies)
         else:

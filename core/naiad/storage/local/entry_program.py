@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from naiad.container_kinds import BY_FOLDER
 from naiad.storage.local.catalog import stamped_entry
 from naiad.storage.local.ids import Register
-from naiad.storage.local.layout import Layout
 from naiad.storage.local.processes import serve
 from naiad.storage.sql.values import Entry, Stamp
 
-Request = list[tuple[str, str, list[str] | None]]
-"""Of each container its uid, the folder of its kind, and the two texts of its stamp if it has one."""
+Request = list[tuple[str, list[str] | None]]
+"""Of each container its folder, and the two texts of its stamp if it has one."""
 
 
 def main(root: str, program: int) -> None:
     """Read entries on request, until the program closes the pipe or is gone."""
-    layout, register = Layout(Path(root)), Register(Path(root))
-    serve(program, lambda request: [_packed(_read(layout, register, *each)) for each in request])
+    register = Register(Path(root))
+    serve(program, lambda request: [_packed(_read(register, *each)) for each in request])
 
 
-def _read(layout: Layout, register: Register, uid: str, kind: str, stamp: list[str] | None) -> Entry:
-    return stamped_entry(register, layout.folder(uid, BY_FOLDER[kind]), None if stamp is None else Stamp(*stamp))
+def _read(register: Register, folder: str, stamp: list[str] | None) -> Entry:
+    return stamped_entry(register, folder, None if stamp is None else Stamp(*stamp))
 
 
 def _packed(entry: Entry) -> list[object]:

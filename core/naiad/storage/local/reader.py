@@ -516,13 +516,17 @@ class Reader:
             projection = self._view.projection
             whole, damaged = self._whole()
             losses = Losses(tuple(damaged), _dropped(projection))
-            return whole, losses, self._view.states_now(FILES), derived.values(projection, self.folder)
+            has_files = any(state.kind in FILES for state, _facts in whole)
+            stored = self._view.states_now(FILES) if has_files else []
+            return whole, losses, stored, derived.values(projection, self.folder)
 
         whole, losses, stored, values = self._view.read(find)
         # Outside the look at the folder: adding up the sizes of files may take long, and would be repeated with each
         # fold.
         values[SIZE] += self._bytes_elsewhere(stored, self._view.projection.resolve)
-        found: list[tuple[str, str, Any]] = [(path, kind, values[path]) for path, kind in DERIVED.items()]
+        found: list[tuple[str, str, Any]] = []
+        for path, kind in DERIVED.items():
+            found.append((path, kind, values[path]))
         for (state, facts), value in zip(whole, shown_values(whole), strict=True):
             try:
                 if facts is not None and facts.count and (value is None or facts.spread is None):

@@ -98,7 +98,7 @@ class Snapshot:
             DamagedData: the index cannot be read at all.
         """
         with self._lock:
-            self._again(lambda: None)
+            self.read(_nothing)
             yield self.projection
 
     @contextmanager
@@ -114,7 +114,7 @@ class Snapshot:
             if self._is_held:
                 yield
                 return
-            self._again(lambda: None)
+            self.read(_nothing)
             self._is_held = True
             try:
                 yield
@@ -134,7 +134,25 @@ class Snapshot:
             DamagedData: the index cannot be read at all.
         """
         with self._lock:
-            return self._again(read)
+            # Bounded, since each repetition is caused by a fold that ended in between; 50 in a row mean that files are
+            # really missing.
+            for attempt in range(ATTEMPTS):
+                try:
+                    if attempt or not self._is_held:
+                        self._update()
+                    return read()
+                except (FileNotFoundError, _Moved):
+                    self._folds = None
+                except PermissionError as error:
+                    raise NotPermitted(
+                        f"This user has no permission to read the {self.folder.kind.noun} in {self.folder.path}: "
+                        f"{error}.",
+                        errno=error.errno, filename=error.filename,
+                    ) from error  # fmt: skip
+            raise DamagedData(
+                f"The journal of the run in {self.folder.path} names files that are not there.",
+                file=str(self.folder.journal), offset=0, what="missing",
+            )  # fmt: skip
 
     def refresh(self) -> None:
         """Load everything that was acknowledged to any process before this call.
@@ -143,7 +161,7 @@ class Snapshot:
             NewerFormat: a later release wrote the run.
             DamagedData: the index cannot be read at all.
         """
-        self.read(lambda: None)
+        self.read(_nothing)
 
     def resolve(self, name: str) -> str:
         """The name under which content is found, as far as this is known."""
@@ -254,27 +272,6 @@ class Snapshot:
             f"{subject} cannot be read whole: {self.folder.path / file} is damaged ({what}).\n"
             f"Save what is whole with: naiad repair {self.folder.uid}",
             file=file, offset=0, what=what,
-        )  # fmt: skip
-
-    def _again(self, read: Callable[[], T]) -> T:
-        """Bring the projection up to date and read; once more whenever a fold came in between."""
-        # Bounded, since each repetition is caused by a fold that ended in between; 50 in a row mean that files are
-        # really missing.
-        for attempt in range(ATTEMPTS):
-            try:
-                if attempt or not self._is_held:
-                    self._update()
-                return read()
-            except (FileNotFoundError, _Moved):
-                self._folds = None
-            except PermissionError as error:
-                raise NotPermitted(
-                    f"This user has no permission to read the {self.folder.kind.noun} in {self.folder.path}: {error}.",
-                    errno=error.errno, filename=error.filename,
-                ) from error  # fmt: skip
-        raise DamagedData(
-            f"The journal of the run in {self.folder.path} names files that are not there.",
-            file=str(self.folder.journal), offset=0, what="missing",
         )  # fmt: skip
 
     def _update(self) -> None:
@@ -394,10 +391,11 @@ class Snapshot:
                 if folds != self._folds:
                     projection, _head, positions, damages = index.load(connection)
         if folds != self._folds:
-            self.projection, self._folded, self._read = Projection(), {}, {}
             if has_index:
                 self.projection, self._folded = projection, positions
                 self._read = {name: upto for name, (upto, _is_done) in positions.items()}
+            elif self.projection.version or self.projection.writers:  # else nothing was ever read into it
+                self.projection, self._folded, self._read = Projection(), {}, {}
             self._seen = {}
             self._tail = None
             self.left = {}
@@ -455,6 +453,10 @@ class Snapshot:
 
 class _Moved(Exception):
     """The index or seal changed while it was being read; retry from a new snapshot."""
+
+
+def _nothing() -> None:
+    """Read nothing: only the look at the folder counts."""
 
 
 def _stamp(folder: RunDirectory) -> object:

@@ -157,7 +157,8 @@ def _read_sums(folder: RunDirectory, path: Path, found: Coverage) -> None:
     if sums.has_base and not base.exists() and not folder.seal.exists():
         found.damages.append(Damage(f"{folder.journal.name}/{base.name}", "it is missing"))
     entries = sums.entries
-    _note_broken(place, entries, found)
+    if None in entries:
+        _note_broken(place, entries, found)
     if not sums.is_same_boot:  # the machine may have lost power: what was not on its disk then is no damage
         sure = max((entry.number for entry in entries if entry and entry.kind == SYNCED), default=0)
         entries = entries[:sure]

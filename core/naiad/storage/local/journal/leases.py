@@ -2,7 +2,7 @@
 
 A writer holds an exclusive `flock` on `journal/<writer>.lease` for as long as it lives, and touches it every 10 s. It
 is made under another name and renamed once it is locked: there is no moment at which a living writer looks dead. The
-one rule: a free lock proves a death only together with the rest of `_is_gone`; everything else is doubt, and
+one rule: a free lock proves a death only together with the rest of `ids.is_gone`; everything else is doubt, and
 in doubt no process removes or cuts a file of that writer.
 
     writer                        reader                                another process
@@ -50,7 +50,7 @@ import msgspec
 from naiad import clock
 from naiad.clock import monotonic
 from naiad.disk import is_local, replacing
-from naiad.ids import boot_id, host_name, own_process_start, pid_namespace, process_start
+from naiad.ids import boot_id, host_name, is_gone, own_process_start, pid_namespace
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.states import WriterState  # of a run that was read; taking a lease reads none
@@ -218,11 +218,12 @@ def read_lease(
     except PermissionError:
         return _by_signs(journal, writer, is_near=is_local(Path(journal)))
     try:
-        is_on_disk, owner = is_local(Path(journal)), _owner(fd)
+        owner = _owner(fd)
         if owner is not None and owner.remote:
             return _remote(journal, writer, owner)
-        is_near = is_on_disk or (owner is not None and (owner.host, owner.boot) == (host_name(), boot_id()))
         found = _look_at_lock(fd, path)
+        is_on_disk = is_local(Path(journal))
+        is_near = is_on_disk or (owner is not None and (owner.host, owner.boot) == (host_name(), boot_id()))
         if found == "held":
             return Liveness("alive", is_near=is_near)
         # `cp -r` of a run copies the lease, and no process holds the copy: its writer lives, if at all, in the other
@@ -231,7 +232,11 @@ def read_lease(
         # Three things together: locks that reach every process (a local disk), a lock that is free, and the machine
         # that pids and boots are of. Without one of them the writer is in doubt, and its files stay.
         is_proof = is_on_disk and found == "free" and owner is not None and owner.host == host_name()
-        if owner is not None and is_proof and (is_copy or is_ended or _is_gone(owner)):
+        if (
+            owner is not None
+            and is_proof
+            and (is_copy or is_ended or is_gone(owner.pid, owner.boot, owner.pid_ns, owner.started))
+        ):
             return Liveness("dead", is_copy=is_copy)
         return _by_signs(journal, writer, is_near=is_near, is_copy=is_copy)
     finally:
@@ -374,20 +379,6 @@ def _owner(fd: int) -> Owner | None:
         return Owner(**{name: known[name] for name in Owner.__struct_fields__ if name in known})
     except (ValueError, TypeError, RecursionError):
         return None
-
-
-def _is_gone(owner: Owner) -> bool:
-    """Whether a process of this host is gone for good: the machine was booted since, or nothing has its pid and start.
-
-    In another PID namespace (a container) its pid means another process, so nothing is known there.
-    """
-    if owner.boot and boot_id() and owner.boot != boot_id():
-        return True
-    if (owner.boot, owner.pid_ns) != (boot_id(), pid_namespace()):
-        return False
-    # The start too, because a pid is given again after some thousands of processes.
-    found = process_start(owner.pid)
-    return found is None or (bool(found) and bool(owner.started) and found != owner.started)
 
 
 def _by_signs(journal: str | os.PathLike[str], writer: str, *, is_near: bool, is_copy: bool = False) -> Liveness:
