@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 import naiad
-from naiad.storage.local.periodic import PeriodicThread
+from naiad.periodic import PeriodicThread
 
 ROOT = os.path.dirname(naiad.__file__) + os.sep
 

@@ -25,6 +25,7 @@ from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.ids import host_name
 from naiad.kinds import LINES
 from naiad.ops import Strings
+from naiad.periodic import PeriodicThread
 from naiad.places import working_directory
 from naiad.secrets import masked
 from naiad.session import Session
@@ -62,6 +63,7 @@ class Captures:
         self._interval = wanted.interval
         self._source = SourceCode(run, wanted)
         self._thread: threading.Thread | None = None
+        self._watcher = PeriodicThread(min(FIRST_LOOK_SECONDS, wanted.interval), self._watch, lambda _is_late: None)
         self._is_captured: SimpleQueue[None] = SimpleQueue()
         self._has_source = threading.Event()  # the same, for any number of threads
         self._end: SimpleQueue[None] = SimpleQueue()
@@ -75,11 +77,13 @@ class Captures:
         try:
             if self._streams:
                 self._listen(new)
-            if self._wanted.is_slow:
+            if self._wanted.is_slow and not self._source.is_quick():
                 self._thread = threading.Thread(target=self._work, name="naiad-captures", daemon=True)
                 self._thread.start()
-            else:  # a thread takes longer than the name of the script
+            else:  # a thread takes longer
                 self._work()
+            if self._wanted.hardware:
+                self._watcher.start()
         except (OSError, RuntimeError) as error:  # no more descriptors, or threads, to be had
             self._is_captured.put(None)
             warn_once("captures", f"Part of the requested capture of {self._run!r} failed: {error}")
@@ -89,6 +93,7 @@ class Captures:
         until = clock.monotonic() + seconds
         # A queue in C, as in PeriodicThread: an Event that Ctrl-C interrupts while it is set stays locked.
         self._end.put(None)
+        self._watcher.end()
         try:
             self._is_captured.get(timeout=min(seconds, SOURCE_SECONDS))
         except Empty:
@@ -96,8 +101,9 @@ class Captures:
         finally:
             if self._streams:
                 console().leave(self._take, max(0.0, until - clock.monotonic()))
-            if self._thread is not None:
-                self._thread.join(max(0.0, min(THREAD_SECONDS, until - clock.monotonic())))
+            for thread in (self._thread, self._watcher):
+                if thread is not None:
+                    thread.join(max(0.0, min(THREAD_SECONDS, until - clock.monotonic())))
 
     def wait_for_source(self) -> None:
         """Return when the source code is captured, or its time is up."""
@@ -148,8 +154,6 @@ class Captures:
         finally:
             self._has_source.set()
             self._is_captured.put(None)
-        if self._wanted.hardware and not self._is_ending(min(FIRST_LOOK_SECONDS, self._interval)):
-            self._watch()
 
     def _watch(self) -> None:
         hardware = Hardware()

@@ -17,6 +17,7 @@ from naiad import clock
 from naiad.capture import streams
 from naiad.capture.diversion import Diversion
 from naiad.capture.logfile import LogFile, identity
+from naiad.periodic import PeriodicThread
 
 Listener = Callable[[int, bytes], None]
 """Takes the number of a stream, 1 or 2, and bytes that were written to it. It must not raise."""
@@ -47,8 +48,7 @@ class Console:
         self._diversion: Diversion | None = None
         self._told: tuple[Listener, ...] = ()
         self._earlier: dict[tuple[Listener, int], int] = {}  # bytes that a stream kept back when a listener came
-        self._end_of_looking: threading.Event | None = None
-        self._looker: threading.Thread | None = None
+        self._looker: PeriodicThread | None = None
         self._shell: Any = None  # the IPython that calls before each cell
 
     def join(self, listener: Listener, relayed: Collection[int] = ()) -> None:
@@ -69,7 +69,7 @@ class Console:
             anyway.
         """
         until = clock.monotonic() + seconds
-        ended: list[threading.Thread] = []
+        ended: list[threading.Thread | PeriodicThread] = []
         with self._lock:
             if listener not in self._listeners:
                 return
@@ -93,7 +93,7 @@ class Console:
         self._recording = threading.Lock()
         self._mine = _Mine()
         self._watch.forked()
-        self._end_of_looking = self._looker = None
+        self._looker = None
         for file in self._files.values():
             file.forked()
         if self._diversion is not None:
@@ -111,11 +111,8 @@ class Console:
         if shell is not None and self._shell is not shell:
             shell.events.register("pre_run_cell", self._watch_streams)
             self._shell = shell
-        if (self._files or self._watch.has_texts) and self._end_of_looking is None:
-            self._end_of_looking = threading.Event()
-            self._looker = threading.Thread(
-                target=self._look, args=(self._end_of_looking,), name="naiad-console", daemon=True
-            )
+        if (self._files or self._watch.has_texts) and self._looker is None:
+            self._looker = PeriodicThread(LOOK_SECONDS, self._look, lambda _is_late: None)
             self._looker.start()
 
     def _watch_streams(self, *_cell: object) -> None:
@@ -123,17 +120,15 @@ class Console:
             if self._listeners:
                 self._watch.begin(without=self._diversion.numbers if self._diversion is not None else ())
 
-    def _end(self, until: float) -> list[threading.Thread]:
+    def _end(self, until: float) -> list[threading.Thread | PeriodicThread]:
         """Watch no more; return the threads that end by that."""
         self._watch.end()
-        ended = []
+        ended: list[threading.Thread | PeriodicThread] = []
         if self._diversion is not None:
             ended.append(self._diversion.close(until))
             self._diversion = None
-        if self._end_of_looking is not None:
-            self._end_of_looking.set()
-            self._end_of_looking = None
         if self._looker is not None:
+            self._looker.end()
             ended.append(self._looker)
             self._looker = None
         with self._recording:
@@ -213,11 +208,10 @@ class Console:
             for part in file.read(end) if end is not None else ():
                 self._tell(*part)
 
-    def _look(self, end: threading.Event) -> None:
-        while not end.wait(LOOK_SECONDS):
-            self._read_back()
-            if self._watch.has_texts:
-                self._watch_streams()
+    def _look(self) -> None:
+        self._read_back()
+        if self._watch.has_texts:
+            self._watch_streams()
 
 
 def _ipython() -> Any:

@@ -88,6 +88,8 @@ class Git:
         self._folder = folder
         self._until = until
         self._asked: Popen[bytes] | None = None
+        self.fresh_until = math.inf
+        """How long all answers so far are given again, by the monotonic clock."""
 
     def commit(self) -> GitRef:
         """Return the facts of the commit that is checked out."""
@@ -234,7 +236,9 @@ class Git:
             for old in [each for each, (then, _answer) in tuple(_answers.items()) if now - then > REUSE_SECONDS]:
                 _answers.pop(old, None)
             if len(known) <= LARGEST_ANSWER:
-                _answers[key] = now, known
+                at = now
+                _answers[key] = at, known
+        self.fresh_until = min(self.fresh_until, at + REUSE_SECONDS)
         if isinstance(known, str):
             raise ValueError(known)
         assert known is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from naiad.places import script, working_directory
 
 SECONDS = 10.0
 """How long all of it may take while the program runs; what is not found by then is left out."""
+QUICK_SECONDS = 0.01
+"""Less is not worth a thread."""
+_quick_until: dict[tuple[object, ...], float] = {}
 
 
 class SourceCode:
@@ -31,14 +34,25 @@ class SourceCode:
         self._git: Git | None = None
         self.is_abandoned = False
         self.doing = "source_code"
+        self._key = (self._folder, self._script, wanted.source_files, wanted.repository, wanted.dependencies)
+
+    def is_quick(self) -> bool:
+        """Whether another run has captured the same a moment ago in next to no time, and git need not be run again.
+
+        A search over parameters opens a run every few milliseconds.
+        """
+        return clock.monotonic() < _quick_until.get(self._key, 0.0)
 
     def capture(self) -> None:
         """Look at everything and log it, one after the other."""
-        steps = {
-            "source_code/files": self._files,
-            "source_code/requirements": self._requirements,
-            "source_code/git": self._repository,
-        }
+        began = clock.monotonic()
+        self._take({"source_code/files": self._files, "source_code/requirements": self._requirements})
+        until = began + REUSE_SECONDS if clock.monotonic() - began < QUICK_SECONDS else 0.0
+        self._take({"source_code/git": self._repository})
+        if not self.is_abandoned:
+            _quick_until[self._key] = until if self._git is None else min(until, self._git.fresh_until)
+
+    def _take(self, steps: dict[str, Callable[[], None]]) -> None:
         # Each by itself: a repository that is broken must not cost the list of packages.
         for self.doing, step in steps.items():
             try:

@@ -43,9 +43,9 @@ class Wanted(NamedTuple):
 
     @property
     def is_slow(self) -> bool:
-        """Whether anything is captured that takes time: files, git, or the hardware."""
+        """Whether source code is captured that takes time: files, git, or the installed packages."""
         is_code = (self.has_script and self.source_files != ()) or self.repository is not None
-        return bool(self.hardware or is_code or self.dependencies)
+        return is_code or self.dependencies is not None
 
     def when_resumed(self) -> Wanted:
         """Return the options for an existing run: its source only where the user names it again."""

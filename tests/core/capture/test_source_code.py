@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,27 @@ def test_in_a_notebook_captures_are_off_without_a_warning(monkeypatch: pytest.Mo
 
     assert run.exists("m/hostname")
     assert not any(map(run.exists, ("m/stdout", "m/stderr", "source_code/entrypoint", "source_code/files")))
+
+
+def test_runs_that_follow_each_other_capture_the_same_without_a_thread(store: Path, tmp_path: Path) -> None:
+    code = """
+    import threading, naiad
+    from naiad.capture import source_code
+    source_code.QUICK_SECONDS = source_code.REUSE_SECONDS = 60  # on a slow machine too
+    started = []
+    start = threading.Thread.start
+    threading.Thread.start = lambda thread: (started.append(thread.name), start(thread))
+    for _ in range(3):
+        with naiad.init_run() as run:
+            pass
+        known = naiad.init_run(with_id=run._id, mode="read-only")
+        code = sorted(known.get_structure()["source_code"]), known["source_code/entrypoint"].fetch()
+        print(started.count("naiad-captures"), code)
+    """
+    script = tmp_path / "train.py"
+    script.write_text(textwrap.dedent(code))
+    environment = {**os.environ, "NAIAD_CAPTURES": "on"}
+    command = [sys.executable, script]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
+
+    assert ["1 (['entrypoint', 'files'], 'train.py')"] * 3 == done.stdout.splitlines()

@@ -34,6 +34,7 @@ from naiad.errors import (
 )
 from naiad.file import File
 from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored, Strings
+from naiad.periodic import PeriodicThread
 from naiad.refs import FileRef
 from naiad.rewinds import MONITORING, Rewind
 from naiad.settings import Tuning
@@ -48,7 +49,6 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Action, Maintenance
 from naiad.storage.local.outbox import attach, free
 from naiad.storage.local.peers import PeerWatcher
-from naiad.storage.local.periodic import PeriodicThread
 from naiad.storage.results import FIRST, Joining, Shadowed
 
 if TYPE_CHECKING:
