@@ -172,7 +172,9 @@ def visible(cluster: Cluster, writers: int, seconds: float) -> list[Figure]:
 
         def in_table() -> bool:
             found = store.catalog().search(RUN, "visible", None, sort_by="loss", limit=50, columns=["loss"])
-            return any(isinstance(cell, list) and cell[0] == value for row in found.rows for cell in row.cells.values())
+            return any(
+                isinstance(cell, list) and cell[:1] == [value] for row in found.rows for cell in row.cells.values()
+            )
 
         while time.monotonic() < until:
             for name, is_there in (("chart", in_chart), ("sorted table", in_table)):

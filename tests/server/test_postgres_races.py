@@ -1,8 +1,10 @@
-"""What happens at the same moment in two replicas over one database: bytes of one file, deletions, folds."""
+"""Two replicas over one database at the same moment: bytes of one file, deletions, folds, and statements that wait."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -227,3 +229,56 @@ def begun(run: RunId) -> Piece:
     """The first frame of a writer, which defines its series."""
     ops: list[Any] = [Open("writer", 1, "host", "b", 1, "owner", 1.0), Define(1, "loss", False, 1.0)]
     return Receiver.checked(run, OPS, 16, encode_frame(0, encode_ops(ops)))
+
+
+def test_statement_that_an_operator_limits_in_time_is_refused_and_its_bytes_come_again(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver]
+) -> None:
+    """The database ends statements that wait too long; the client gets 503, and what it sends again is stored once."""
+    uid, other = new_uid(), new_uid()
+    for each in (uid, other):
+        cluster.register(each, "limited")
+    body = bytes(32 * 10)
+    parts = {each: [[each, SEG, 64, 0, zlib.crc32(body), body]] for each in (uid, other)}
+    with limited(cluster, "200ms"):
+        with psycopg.connect(cluster.postgres.url) as operator:
+            operator.execute("set statement_timeout = 0")
+            operator.execute("lock table naiad.inbox in access exclusive mode")
+            assert 503 == cluster.journal(parts=parts[uid]).status
+        assert 200 == cluster.journal(parts=parts[other]).status
+    assert [64 + 320] * 2 == [cluster.journal(parts=parts[uid]).data["upto"][0][2] for _ in range(2)]
+
+    stored = "select count(*), sum(upto - start) from naiad.inbox join naiad.run on number = run where uid = any(%s)"
+    assert [(2, 640)] == cluster.ask(stored, [uid, other])
+
+
+@pytest.mark.slow  # up to 15 s: pytest -m slow tests/server/test_postgres_races.py
+def test_read_that_takes_too_long_is_refused_with_a_reason_and_holds_no_connection(cluster: Cluster) -> None:
+    cluster.register(new_uid(), "slow")
+    with psycopg.connect(cluster.postgres.url) as operator:
+        operator.execute("lock table naiad_catalog.container in access exclusive mode")
+        refused = cluster.send("GET", "/api/v1/table?project=slow")
+        busy = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        left = cluster.ask(busy)
+    again = cluster.send("GET", "/api/v1/table?project=slow")
+
+    assert (503, [(0,)], 200) == (refused.status, left, again.status)
+    assert "timeout" in refused.body.decode()
+
+
+@contextlib.contextmanager
+def limited(cluster: Cluster, limit: str) -> Iterator[None]:
+    """Let no statement of the replicas take longer, as their operator may decide."""
+    with psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
+
+        def set_all(change: str) -> None:
+            connection.execute(f"alter database {connection.info.dbname} {change}")  # type: ignore[arg-type]
+            # The setting is that of new connections.
+            others = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+            connection.execute(f"{others} and datname = current_database()")  # type: ignore[arg-type]
+
+        set_all(f"set statement_timeout = '{limit}'")
+        try:
+            yield
+        finally:
+            set_all("reset statement_timeout")

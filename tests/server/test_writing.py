@@ -421,11 +421,12 @@ def test_ops_that_arrive_late_do_not_undo_what_was_done_after_them(server: AnySe
     older = [
         *(Assign(path, "int", 1, at) for path in ("assigned", "deleted")),
         Configure("curve", 0.0, 1.0, "old", at), Tags("sys/tags", ["both", "older"], [], False, at),
-        Members("files", {"a": file, "b": file}, [], False, at),
+        Tags("sys/group_tags", ["cleared"], [], False, at), Members("files", {"a": file, "b": file}, [], False, at),
     ]  # fmt: skip
     newer = [
         Assign("assigned", "int", 2, at + 1), Delete("deleted", at + 1), Configure("curve", 0.0, 2.0, "new", at + 1),
-        Tags("sys/tags", ["newer"], ["both"], False, at + 1), Members("files", {"c": file}, [], True, at + 1),
+        Tags("sys/tags", ["newer"], ["both"], False, at + 1), Tags("sys/group_tags", ["group"], [], True, at + 1),
+        Members("files", {"c": file}, [], True, at + 1),
     ]  # fmt: skip
     writers = [("1-older", older), ("2-newer", newer)]
     for writer, ops in writers if is_older_first else reversed(writers):
@@ -436,6 +437,8 @@ def test_ops_that_arrive_late_do_not_undo_what_was_done_after_them(server: AnySe
     assert 2 == server.send("GET", f"{place}/value?path=assigned").data["value"]
     assert 404 == server.send("GET", f"{place}/value?path=deleted").status
     assert ["newer", "older"] == sorted(server.send("GET", f"{place}/value?path=sys/tags").data["value"])
+    assert ["group"] == server.send("GET", f"{place}/value?path=sys/group_tags").data["value"]
+    assert "new" == server.send("GET", f"{place}/value?path=curve").data["unit"]
     found = server.send("GET", f"/api/v1/files?run={uid}&path=files").data["files"]
     assert ["c"] == [each["name"] for each in found]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -76,15 +77,23 @@ def _note_use(_raw: Any, record: Any) -> None:
 def _require_alive(raw: Any, record: Any, _proxy: Any) -> None:
     """Try a connection that has idled; if it is closed, the pool opens another one.
 
-    One used just now is not tried, since a busy server would wait for each answer.
+    One used just now is tried only if the database has sent something meanwhile, as it does when it ends a connection:
+    each try is a wait for the database, which a busy server would have before each group.
     """
-    if clock.monotonic() < record.info.get("used", 0.0) + FRESH_SECONDS or "used" not in record.info:
-        return
+    is_fresh = clock.monotonic() < record.info.get("used", 0.0) + FRESH_SECONDS or "used" not in record.info
     try:
+        if is_fresh and not _has_input(raw.fileno()):
+            return
         raw.execute("select 1")
         raw.rollback()
     except psycopg.Error as error:
         raise sqlalchemy.exc.InvalidatePoolError from error
+
+
+def _has_input(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @contextlib.contextmanager
