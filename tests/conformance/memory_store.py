@@ -1,27 +1,26 @@
 """A second back end, deliberately small: all that is stored is in dicts of this process.
 
-It shows that runs need nothing of storage but `naiad.storage.base`. Only its catalog is made of `naiad.storage.sql`.
+It shows that runs need nothing of storage but `naiad.storage.base`. Its names and its catalog are those that any back
+end may use.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from naiad import clock, ids
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
+from naiad import clock
+from naiad.container_kinds import RUN, RunId
 from naiad.disk import Report
-from naiad.errors import BeingWritten, DamagedData, FieldConflict, FileNotFound, MissingField, ModelKeyTaken, NameTaken
-from naiad.errors import ProjectExists as KeyExists
+from naiad.errors import DamagedData, FieldConflict, FileNotFound, MissingField
 from naiad.file import File
 from naiad.integers import EXACT
 from naiad.kinds import ATOMS, DERIVED, LINES, MEMBERS, POINTS, TAGS, TEXTS
@@ -31,14 +30,10 @@ from naiad.rewinds import is_below
 from naiad.scalars import unpack_text
 from naiad.slots import DEAD_SLOT
 from naiad.storage import base, edits
-from naiad.storage.base import Change, Reservation
-from naiad.storage.catalog import Cell
+from naiad.storage.base import Change
+from naiad.storage.names import ClaimingStore
 from naiad.storage.results import Points, Texts
-from naiad.storage.sql.catalog import SqlCatalog, T
-from naiad.storage.sql.connection import Connection
-from naiad.storage.sql.database import open_in_memory
-from naiad.storage.sql.entries import entry_of
-from naiad.storage.sql.values import BEGIN, TABLES, forget, put, stamps
+from naiad.storage.sql.entries import ReadCatalog
 
 STORES: dict[str, MemoryStore] = {}
 INLINE = 1000
@@ -239,38 +234,16 @@ class MemoryWriter(base.RunWriter):
             self.is_active, self.end = False, state
 
 
-class MemoryCatalog(SqlCatalog):
-    """The catalog of a store, brought up to date by each call."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self.store = store
-
-    def read(self, read: Callable[[Connection], T]) -> T:
-        with self.store.lock, self.store.tables.begin() as connection:
-            known = {run.uid for run in self.store.runs}
-            forget(connection, [uid for uid in stamps(connection, None) if uid not in known])
-            put(connection, [entry_of(run) for run in self.store.runs.values()])
-            return read(connection)
-
-    def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
-        return entry_of(self.store.runs[run]).cells
-
-
-class MemoryStore(base.Store):
+class MemoryStore(ClaimingStore):
     """The store of a name, in one process."""
 
     def __init__(self, name: str) -> None:
         STORES[name] = self
         self.name, self.lock = name, threading.RLock()
         self.runs: dict[RunId, MemoryRun] = {}
-        self.ids: dict[str, RunId] = {}
-        self.keys: dict[str, str] = {}
-        self.customs: dict[tuple[str, str], str] = {}
+        self.texts: dict[str, str] = {}
         self.blobs: dict[str, bytes] = {}
-        self.tables = open_in_memory()
-        with self.tables.begin() as connection:
-            connection.make(TABLES)
-            connection.run(BEGIN, format=0, listed="", made=ids.new_uid(), revision=0)
+        self.known = ReadCatalog(lambda: [*self.runs.values()])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return store_named, (self.name,)
@@ -279,97 +252,24 @@ class MemoryStore(base.Store):
         return self.name
 
     def has_begun(self) -> bool:
-        return bool(self.ids)
+        return bool(self.texts)
 
     def url(self, run: RunId | None = None) -> str:
         return f"memory:{self.name}/{run.uid if run else ''}"
 
-    def projects(self) -> dict[str, str]:
-        return dict(self.keys)
-
-    def key(self, project: str, wish: str | None = None) -> str:
-        known = next((key for key, name in self.keys.items() if name == project), None)
-        if known is None:
-            if wish in self.keys:
-                raise KeyExists(f"The key {wish} is taken.")
-            wanted = wish or ids.project_key(project)
-            known = next(key for n in count(1) if (key := wanted + (str(n) if n > 1 else "")) not in self.keys)
-            self.keys[known] = project
-        return known
-
-    def take(self, kind: ContainerKind, name: str) -> Reservation:
-        run = self.ids.setdefault(name, RunId(ids.new_uid(), kind))
-        return Reservation(run, name, is_new=run not in self.runs)
-
-    def number(self, kind: ContainerKind, prefix: str) -> Reservation:
-        return self.take(kind, next(name for n in count(1) if (name := f"{prefix}-{n}") not in self.ids))
-
-    def reserve_run(self, project: str, custom_run_id: str | None = None) -> Reservation:
+    def claim(self, key: str, text: str = "") -> str:
         with self.lock:
-            known = self.customs.get((project, custom_run_id)) if custom_run_id else None
-            name = known or self.number(RUN, self.key(project)).id
-            if custom_run_id:
-                self.customs[project, custom_run_id] = name
-            return self.take(RUN, name)
+            return self.texts.setdefault(key, text) if text else self.texts.get(key, "")
 
-    def reserve_model(self, project: str, key: str) -> Reservation:
-        found = self.take(MODEL, f"{self.key(project)}-{key}")
-        if not found.is_new:
-            raise ModelKeyTaken(f"There is a model {found.id} already.", key=key, model_id=found.id)
-        return found
-
-    def reserve_version(self, model: str) -> Reservation:
+    def claims(self, prefix: str) -> dict[str, str]:
         with self.lock:
-            return self.number(MODEL_VERSION, model)
+            return {key.removeprefix(prefix): text for key, text in self.texts.items() if key.startswith(prefix)}
 
-    def reserve_project(self, project: str, key: str | None = None) -> Reservation:
-        return self.take(PROJECT, self.key(project, key))
-
-    def reserve_source(
-        self, source: str, kind: ContainerKind, project: str, wish: str | None = None, parent: str = ""
-    ) -> Reservation:
-        with self.lock:
-            known = self.customs.get(("", source))
-            if known is None:
-                found = kind.id_form.match(wish) if wish else None
-                own = found[1].partition("-")[0] if found else None
-                key = self.key(project, own if own not in self.keys else None)
-                known = wish if found and wish not in self.ids else None
-                if known is None:
-                    prefix = key if kind is RUN else parent or f"{key}-IMPORTED"
-                    known = prefix if kind is MODEL else self.number(kind, prefix).id
-                self.customs["", source] = known
-            return self.take(kind, known)
-
-    def find_source(self, source: str) -> Reservation | None:
-        known = self.customs.get(("", source))
-        return None if known is None else Reservation(self.ids[known], known, self.ids[known] not in self.runs)
-
-    def bind_source(self, source: str, run: RunId, name: str) -> bool:
-        return self.customs.setdefault(("", source), name) == name
+    def unclaim(self, key: str) -> None:
+        self.texts.pop(key, None)
 
     def lock_source(self, source: str) -> AbstractContextManager[Any]:
         return self.lock
-
-    def release(self, reservation: Reservation) -> None:
-        self.ids.pop(reservation.id, None)
-        self.runs.pop(reservation.run, None)
-
-    def find(self, name: str, kind: ContainerKind | None = None) -> RunId:
-        found = self.ids.get(name) or next((run for run in self.runs if run.uid == name), None)
-        if found is None or found not in self.runs or (kind is not None and found.kind is not kind):
-            kind = kind or RUN
-            raise kind.not_found(f"Store {self} has no {kind.noun} {name!r}.", run_id=name)
-        return found
-
-    def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
-        return self.ids.get(self.customs.get((project, custom_run_id), ""))
-
-    def id_of(self, run: RunId) -> str:
-        stored = self.runs.get(run)
-        own = text_of(stored.fields["sys/id"].value) if stored and "sys/id" in stored.fields else None
-        names = [name for name, known in self.ids.items() if known == run]
-        return own if own in names else next(iter(names), run.uid)
 
     def exists(self, run: RunId) -> bool:
         return run in self.runs
@@ -385,35 +285,13 @@ class MemoryStore(base.Store):
             stored.apply(op)
         return MemoryWriter(stored, role)
 
-    def catalog(self) -> MemoryCatalog:
-        return MemoryCatalog(self)
-
-    def move(self, run: RunId, project: str) -> str:
-        name, values = self.id_of(run), self.runs[run].values("sys")
-        custom = text_of(values.get("sys/custom_run_id"))
-        if custom and self.ids[self.customs.get((project, custom), name)] != run:
-            raise NameTaken(f"Project {project!r} has another run with custom_run_id={custom!r}.", run_id=name)
-        if text_of(values["sys/project"]) == project:
-            return name
-        if self.runs[run].state() == "running":
-            raise BeingWritten(f"{run.kind.title} {name} is being written.", run_id=name)
-        with self.lock:
-            new = self.number(RUN, self.key(project)).id
-            self.ids[new] = run
-        edits.edit(self, run, edits.move_changes(name, new, project))
-        if custom:
-            self.customs[project, custom] = new
-        return new
+    def catalog(self) -> ReadCatalog:
+        return self.known
 
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         edits.refuse_deletion(self, runs)
         for _name, run in runs:
             del self.runs[run]
-
-    def forget_project(self, project: str) -> None:
-        key = self.key(project)
-        del self.keys[key]
-        self.ids = {name: run for name, run in self.ids.items() if name.split("-")[0] != key}
 
 
 def store_named(name: str) -> MemoryStore:

@@ -16,7 +16,7 @@ LAYERS = [
     "spawns api_tokens slots planes periodic",
     "ops scalars structures rewinds value histogram types typing records importer hookspecs integration background "
     "alert plugins file gitref refs progress conversions exceptions disk forks files smoothing query storage "
-    "storage.base storage.results storage.edits storage.catalog",
+    "storage.base storage.results storage.edits storage.catalog storage.names",
     "storage.receiving",
     "storage.sql storage.local storage.wire",
     "ship storage.remote storage.postgres",
@@ -175,6 +175,13 @@ def test_storage_has_few_levels() -> None:
         return 1 + max((level(other) for other, _when in IMPORTS[module] if other in inside), default=0)
 
     assert LEVELS_OF_STORAGE >= max(map(level, inside))
+
+
+def test_a_back_end_in_memory_is_small() -> None:
+    """All that the storage interface asks of a back end, beside the parts that any back end may use."""
+    source = ROOT / "tests" / "conformance" / "memory_store.py"
+
+    assert len(source.read_text(encoding="utf-8").splitlines()) <= 300
 
 
 def test_only_heavy_modules_and_those_of_the_table_are_imported_late() -> None:
