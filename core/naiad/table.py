@@ -45,6 +45,8 @@ NAMED = 3
 BY_DEFAULT = "sys/creation_time"
 MANY_COLUMNS = 1_000
 """More columns go to pandas in one block."""
+PLACES = {"sys": 0, "monitoring": 2}
+"""Of these namespaces among the columns; all others are at 1."""
 SHOWN_COLUMNS = 20
 """Columns that a notebook shows; to_pandas() has all."""
 
@@ -501,8 +503,7 @@ def _check(**given: object) -> None:
 
 
 def _place(column: str) -> tuple[int, str]:
-    first = column.partition("/")[0]
-    return {"sys": 0, "monitoring": 2}.get(first, 1), column
+    return PLACES.get(column.partition("/")[0], 1), column
 
 
 def _aspect(kind: str, value: Any, aspect: str) -> Any:
