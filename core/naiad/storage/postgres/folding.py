@@ -34,6 +34,7 @@ from naiad.storage.local.journal.arrivals import HEADERS
 from naiad.storage.local.journal.files import Source, journal_file, list_journal
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
+from naiad.storage.postgres import temporary
 from naiad.storage.postgres.connection import CATALOG, OpenRunDatabase, PostgresConnection, transaction
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.reader import Place, PostgresReader
@@ -149,7 +150,10 @@ class Folder:
             # Another worker has the run; nothing is lost, and no worker waits behind it.
             if not is_waiting and row is not None and row[0] is False:
                 return ""
-            with tempfile.TemporaryDirectory(prefix="naiad-fold-") as root, warnings.catch_warnings():
+            with (
+                tempfile.TemporaryDirectory(prefix="fold-", dir=temporary.folder()) as root,
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore", DamageWarning)
                 try:
                     # A savepoint: a fold that fails is undone, and the failure itself is noted and committed.

@@ -33,7 +33,7 @@ from naiad.storage.local.index.index import Index
 from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, suffix_of
 from naiad.storage.local.layout import RunDirectory
-from naiad.storage.postgres import migrating
+from naiad.storage.postgres import migrating, temporary
 from naiad.storage.postgres.connection import RunDatabase, autocommit, refusal, transaction
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects, blob_name
@@ -328,7 +328,7 @@ class Receiver:
         """
         # On disk and not in memory, since content may be larger than that; its hash decides before anything is
         # stored.
-        with tempfile.NamedTemporaryFile(prefix="naiad-blob-") as stream:
+        with tempfile.NamedTemporaryFile(prefix="blob-", dir=temporary.folder()) as stream:
             content = Content(lambda data, _start: stream.write(data))
             yield content
             stream.flush()

@@ -28,6 +28,7 @@ from naiad.storage.catalog import Catalog, Cell
 from naiad.storage.edits import refuse_deletion
 from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
+from naiad.storage.postgres import temporary
 from naiad.storage.postgres.connection import CATALOG, PostgresConnection, transaction
 from naiad.storage.postgres.folding import Folder, Registry, drop, write_ops
 from naiad.storage.postgres.objects import Objects
@@ -62,7 +63,7 @@ class PostgresStore(Store):
         self._objects = objects
         self._containers = containers
         self._folder = Folder(engine, objects)
-        scratch = tempfile.mkdtemp(prefix="naiad-server-")
+        scratch = tempfile.mkdtemp(prefix="store-", dir=temporary.folder())
         self._clean = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         self._layout = Layout(Path(scratch))
         make_scratch(self._layout.root)
