@@ -24,12 +24,15 @@ from naiad import ids
 from naiad.container_kinds import KINDS, MODEL, PROJECT, RUN, ContainerKind, RunId, is_project_key, kind_of_id
 from naiad.disk import sync_folder, write_all
 from naiad.errors import DamagedData, ProjectExists, StoreNotWritable, shown
+from naiad.storage.local.layout import open_lock, take_lock
 
 _unsynced: set[str] = set()
 _lasting: set[str] = set()  # folders whose own names are on disk
 _rooted: set[str] = set()  # those of them that had files, so that the names of the folders above are on disk too
 HINT_STEP = 16
 """How many numbers are taken before the hint is written again: emptying a file costs more than looking for 16."""
+SOURCE_SECONDS = 24 * 3600.0
+"""How long an import waits for another one of the same source."""
 OWN = "project"
 """The name of a project itself among its ids; no model key is written in small letters."""
 
@@ -234,6 +237,21 @@ class Register(Struct, frozen=True, dict=True):
         hidden.write_text(json.dumps({"uid": uid, "id": name}))
         # Replaced in one step: a reader finds the former id or the new one, and never a torn file.
         os.replace(hidden, place)
+
+    @contextlib.contextmanager
+    def lock_source(self, source: str) -> Iterator[None]:
+        """Keep out other processes that lock the same source. There are 256 locks, so some sources share one."""
+        import hashlib  # it would cost each start some milliseconds
+
+        place = self.root / "locks" / hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:2]
+        with refusals(self.root):
+            place.parent.mkdir(exist_ok=True)
+            lock = open_lock(place)
+        try:
+            take_lock(lock, SOURCE_SECONDS, place)
+            yield
+        finally:
+            os.close(lock)
 
     def _custom_place(self, project: str, custom_run_id: str) -> Path:
         import hashlib  # like difflib elsewhere, it would cost each start some milliseconds

@@ -18,6 +18,7 @@ import functools
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
-from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, newer_format, open_lock, take_lock
+from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, newer_format
 from naiad.storage.local.place import FOLDER, named_place, nearest_place
 from naiad.storage.results import FIRST, Joining
 
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
     from naiad.storage.local.reader import Reader  # loaded by the first read: a script that logs needs none
     from naiad.storage.local.writer import Shipping, Writer  # loaded by the first writer: commands that list need none
-
-SOURCE_SECONDS = 24 * 3600.0
-"""How long an import waits for another one of the same source."""
 
 
 class Store(Struct, frozen=True, dict=True):
@@ -301,21 +299,10 @@ class Store(Struct, frozen=True, dict=True):
         with refusals(self.root):
             return self.register.take_source(source, run.uid, name)[0] == run.uid
 
-    @contextlib.contextmanager
-    def lock_source(self, source: str) -> Iterator[None]:
-        """Keep out other processes that lock the same source. There are 256 locks, so some sources share one."""
+    def lock_source(self, source: str) -> AbstractContextManager[None]:
+        """Keep out other processes that lock the same source."""
         self.create()
-        import hashlib  # it would cost each start some milliseconds
-
-        place = self.root / "locks" / hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:2]
-        with refusals(self.root):
-            place.parent.mkdir(exist_ok=True)
-            lock = open_lock(place)
-        try:
-            take_lock(lock, SOURCE_SECONDS, place)
-            yield
-        finally:
-            os.close(lock)
+        return self.register.lock_source(source)
 
     def release(self, reservation: Reservation) -> None:
         """Take back a container that could not be begun."""
