@@ -5,7 +5,9 @@ python -m pytest tests/server/test_client_visible.py -m slow -n 0        every v
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import os
 import pickle
 import shutil
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 from places import PLACES, Place, Shared
+from server_client import COMMAND
 from test_kinds_modes_verbs import CASES, READ, Case
 from test_storage import MOMENT, leaves, run_with_everything
 
@@ -30,6 +33,10 @@ from naiad.storage.opening import locate
 from naiad.types import File
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+"""A whole image."""
 _numbers = itertools.count(1)
 
 
@@ -274,6 +281,34 @@ def test_files_are_replaced_deleted_and_downloaded(place: Place, project: str, t
         assert ["b.txt"] == zipfile.ZipFile(tmp_path / "set.zip").namelist()
         assert "changed" == (tmp_path / "artifact/b.txt").read_text()
         assert before != found["artifact"].fetch_hash() == found["other"].fetch_hash()
+
+
+def test_run_is_exported_as_a_page_with_its_curves_values_and_images(
+    place: Place, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine that has only the address of the server, of which the page has nothing."""
+    with naiad.init_run(project=project) as run:
+        run["loss"].extend([each / 4 for each in range(300)])
+        run["lr"] = 0.25
+        run["image"].upload(File.from_content(PIXEL, extension="png"))
+        name = run["sys/id"].fetch()
+        if place.is_server:
+            run.sync(remote=True)
+    if place.is_server:
+        monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "elsewhere"))
+    command = [*COMMAND, "export", name, "--to", str(tmp_path / "run.html"), "--format", "html"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    page = (tmp_path / "run.html").read_text(encoding="utf-8")
+    found = json.loads(page.partition('id="naiad-data">')[2].partition("</script>")[0])
+    [kept] = found["runs"].values()
+    fields = {field["path"]: field for field in kept["fields"]["fields"]}
+
+    assert (0.25, 300, 299 / 4) == (fields["lr"]["value"], fields["loss"]["count"], fields["loss"]["last"]["value"])
+    assert ["finished", name] == [kept["head"]["state"], kept["head"]["id"]]
+    assert found["charts"]
+    assert f"data:image/png;base64,{base64.b64encode(PIXEL).decode()}" in found["files"].values()
+    assert [] == [text for text in (place.token, place.store) if place.is_server and text in page]
 
 
 COMMANDS: dict[str, list[str]] = {
