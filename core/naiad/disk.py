@@ -13,8 +13,11 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from naiad.errors import FileError, FileNotFound, UnreadableFile, UnsupportedFile
 
@@ -306,6 +309,70 @@ def sync_folder(path: str | Path) -> None:
     finally:
         os.close(fd)
 
+
+MOST_SYNCING = 3
+"""Threads that sync beside the one that asks for it."""
+IDLE_SECONDS = 1.0
+"""How long they wait for more, as in a search over parameters that stops a run every few milliseconds."""
+_Syncs = tuple[deque[str | Path], SimpleQueue[OSError | None]]
+_to_sync: SimpleQueue[_Syncs] = SimpleQueue()
+_syncing: set[threading.Thread] = set()
+
+
+def sync_all(paths: Sequence[str | Path]) -> list[OSError]:
+    """Sync files and folders at the same time, and return the errors.
+
+    A disk takes as long for several at once as for one: each sync waits for the same commit and the same flush.
+    """
+    waiting, done = deque(paths), SimpleQueue[OSError | None]()
+    helpers = min(MOST_SYNCING, len(paths) - 1)
+    for _ in range(helpers):
+        _to_sync.put((waiting, done))
+    for _ in range(helpers - len(_syncing)):
+        thread = threading.Thread(target=_sync_others, name="naiad-sync", daemon=True)
+        _syncing.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, or has no thread left
+            _syncing.discard(thread)
+    # This thread takes part, so all are synced though no other one comes. Each puts its answer, whatever happens.
+    _sync(waiting, done)
+    errors = []
+    for _ in paths:
+        error = done.get()
+        if error is not None:
+            errors.append(error)
+    return errors
+
+
+def _sync(waiting: deque[str | Path], done: SimpleQueue[OSError | None]) -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            path, error = waiting.popleft(), None
+            try:
+                sync_folder(path)
+            except OSError as problem:
+                error = problem
+            finally:
+                done.put(error)
+
+
+def _sync_others() -> None:
+    """Sync beside other threads, until nothing has come for a while."""
+    with contextlib.suppress(Empty):
+        while True:
+            _sync(*_to_sync.get(timeout=IDLE_SECONDS))
+    _syncing.discard(threading.current_thread())
+
+
+def _forget_threads() -> None:
+    """Begin without them in a forked child."""
+    global _to_sync
+    _to_sync = SimpleQueue()
+    _syncing.clear()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
 
 LOCAL = frozenset(
     (

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from naiad import ids
 from naiad.container_kinds import KINDS, MODEL, PROJECT, RUN, ContainerKind, RunId, is_project_key, kind_of_id
-from naiad.disk import sync_folder, write_all
+from naiad.disk import sync_all, write_all
 from naiad.errors import DamagedData, ProjectExists, StoreNotWritable, shown
 from naiad.storage.local.layout import open_lock, take_lock
 
@@ -331,10 +331,12 @@ def sync_names(*are_synced: Path) -> None:
     folders = dict.fromkeys(map(os.path.dirname, paths))
     # A new folder has a name of its own in the folder above, which has to reach the disk as well.
     new = {parent for folder in folders if folder not in _rooted for parent in _with_parents(folder)} - _lasting
-    done = set(map(os.fspath, are_synced))
-    for path in [*(path for path in paths if path not in done), *folders, *map(os.path.dirname, new)]:
-        with contextlib.suppress(FileNotFoundError, PermissionError):  # it was removed, or lies above what is ours
-            sync_folder(path)
+    wanted = dict.fromkeys([*paths, *folders, *map(os.path.dirname, new)])
+    for path in are_synced:
+        wanted.pop(str(path), None)
+    for error in sync_all([*wanted]):
+        if not isinstance(error, FileNotFoundError | PermissionError):  # it was removed, or lies above what is ours
+            raise error
     _lasting.update(new)
     _rooted.update(folders)
     _unsynced.difference_update(paths)

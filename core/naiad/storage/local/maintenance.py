@@ -274,7 +274,7 @@ class Maintenance:
         # Another writer may still write, or is in doubt: the one that comes last seals.
         if not is_alone and may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
             return
-        if self._folder.index.exists() or not self._is_small():
+        if self._folder.index.exists() or not self._is_small(names):
             self.fold(journal, until)
             self._close_index(until)
         elif journal is not None and journal.directory.sums.is_made:
@@ -285,7 +285,7 @@ class Maintenance:
             self._refuse_damage()
         if not is_alone:
             self._remove_dead_leases({me})
-        write_seal(self._folder, None if journal is None else journal.op_log.reserve.become)
+        write_seal(self._folder, "" if journal is None else journal.op_log.reserve.name)
 
     def _refuse_damage(self) -> None:
         """Raise if the sums of a writer show damage, which a seal would hide."""
@@ -312,10 +312,12 @@ class Maintenance:
 
         finish_index(self._folder, max(0.1, until - clock.monotonic()))
 
-    def _is_small(self) -> bool:
+    def _is_small(self, names: Iterable[str]) -> bool:
         sizes = {"seg": 0, "ops": 0}
-        for file in list_journal(self._folder.journal):
-            sizes[file.suffix] += file.path.stat().st_size
+        for name in names:
+            suffix = name.rpartition(".")[2]
+            if suffix in sizes and not name.startswith("."):
+                sizes[suffix] += os.stat(f"{self._folder.journal}/{name}").st_size
         return sizes["seg"] <= self._tuning.small_run_records * 32 + 4096 and sizes["ops"] <= SMALL_OPS_BYTES
 
     def _clear(self, journal: Journal | None, done: Iterable[JournalFile]) -> None:

@@ -12,13 +12,12 @@ import os
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
-from naiad.disk import sync_folder
+from naiad.disk import sync_all, sync_folder
 from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.files import list_journal
@@ -57,12 +56,12 @@ class _Body(msgspec.Struct):
         return Seal(self.files, self.records)
 
 
-def write_seal(folder: RunDirectory, move_room: Callable[[Path], object] | None = None) -> None:
+def write_seal(folder: RunDirectory, room: str = "") -> None:
     """Sync every file of the run and write the seal.
 
     Args:
         folder: of the run.
-        move_room: moves the room that a writer has reserved to the place of the seal, where it is filled.
+        room: the name of the file in the journal folder that a writer has reserved; the seal takes its place.
 
     Raises:
         OSError: the disk reports an error; the run stays unsealed.
@@ -80,27 +79,19 @@ def write_seal(folder: RunDirectory, move_room: Callable[[Path], object] | None 
         else:
             files[name] = _measure(folder.path / name)
     body = {"format": FORMAT, "block": BLOCK, "files": files, "records": records}
-    # Written before anything is synced, and renamed after everything is: so the file system has all of it in one
-    # transaction of its journal, and not in one for each file.
+    # Written before anything is synced, and renamed after everything is.
     hidden = folder.path / ".seal.json.new"
-    if move_room is not None:
-        move_room(hidden)
+    if room:
+        # A file that is made takes longer where others were removed a moment ago: ext4 looks at each of them.
+        with contextlib.suppress(OSError):
+            os.rename(folder.journal / room, hidden)
     with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as stream:
         stream.write(json.dumps({**body, "crc32": _crc(body)}).encode())
         stream.truncate()
-        for path in [*(folder.path / name for name in names), folder.journal]:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        os.fsync(stream.fileno())
-    fd = os.open(folder.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.replace(hidden, folder.seal)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    for error in sync_all([*map(folder.path.joinpath, names), folder.journal, hidden]):
+        raise error
+    os.replace(hidden, folder.seal)
+    sync_folder(folder.path)
     # Last: until the seal is on the disk, the sums are all by which damage shows.
     _remove_sums(folder)
 

@@ -17,7 +17,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 from naiad import clock
@@ -201,7 +200,7 @@ class Reserve:
 
     def __init__(self, directory: int, writer: str) -> None:
         self._directory = directory
-        self._name, self._room = reserve_names(writer)
+        self.name, self._room = reserve_names(writer)
 
     def take(self) -> None:
         """Take the room, if it is not taken yet.
@@ -209,13 +208,13 @@ class Reserve:
         Raises:
             OSError: there is none.
         """
-        fd = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666, dir_fd=self._directory)
+        fd = os.open(self.name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666, dir_fd=self._directory)
         try:
             allocate(fd, RESERVED)
         finally:
             close(fd)
         with contextlib.suppress(OSError):  # a file system without hard links, or it is there
-            os.link(self._name, self._room, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            os.link(self.name, self._room, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def fill(self, name: str, data: bytes) -> None:
         """Turn it into a whole file of this name, without asking the disk for more room.
@@ -223,7 +222,7 @@ class Reserve:
         Raises:
             OSError: there is no reserve, or the disk takes nothing at all.
         """
-        fd = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        fd = os.open(self.name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory)
         try:
             write_all(fd, data)
             os.ftruncate(fd, len(data))
@@ -237,21 +236,13 @@ class Reserve:
             self._rename(name)
         self._unlink(self._room)
 
-    def become(self, place: Path) -> None:
-        """Move the file to another place, where it is filled; nothing happens if it was filled already.
-
-        A file that is made takes longer where others were removed a moment ago: the file system looks at each of them.
-        """
-        with contextlib.suppress(OSError):
-            os.rename(self._name, place, src_dir_fd=self._directory)
-
     def give_back(self) -> None:
         """Free the room, if it was not used."""
-        self._unlink(self._name)
+        self._unlink(self.name)
         self._unlink(self._room)
 
     def _rename(self, name: str) -> None:
-        os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.rename(self.name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def _unlink(self, name: str) -> None:
         with contextlib.suppress(OSError):
