@@ -369,6 +369,18 @@ def _checkpoint(file: Path) -> None:
     assert not file.with_name("catalog.db-wal").exists()
 
 
+def test_fault_of_the_program_leaves_the_catalog_as_it_is(place: Store) -> None:
+    """It is no damage of the file, and must not cost the reading of all runs anew."""
+    make()
+    catalog = place.catalog()
+    catalog.summaries()
+    before = catalog.changes().mark
+
+    with pytest.raises(sqlite3.ProgrammingError):
+        catalog.read(lambda _connection: sqlite3.connect(":memory:").execute("SELECT ?, ?", (1,)))
+    assert before == catalog.changes().mark
+
+
 def test_damage_found_while_listing_makes_it_anew(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
     expected = place.catalog().summaries()

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from sqlite3 import DatabaseError, OperationalError
+from sqlite3 import DatabaseError, OperationalError, ProgrammingError
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import MsgspecError
@@ -133,7 +133,7 @@ class Catalog(SqlCatalog):
             except NaiadError:
                 raise  # what was asked for cannot be answered, such as a column without an order
             except (DatabaseError, *ODD) as error:
-                if isinstance(error, OperationalError) and not self._is_damaged():
+                if isinstance(error, (OperationalError, ProgrammingError)) and not self._is_damaged():
                     raise  # the same
                 self._discard()
         self._update()
