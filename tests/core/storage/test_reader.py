@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 from naiad.errors import DamagedData, MissingField
 from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.settings import Tuning
-from naiad.storage.local.index import series, tail
+from naiad.storage.local.index import series, snapshot, tail
 from naiad.storage.local.index import snapshot as view_module
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.tail import Tail
@@ -419,3 +419,24 @@ def test_index_that_a_suspended_process_keeps_locked_is_read(
 
     assert [*range(2000)] == Reader(folder).points("loss").values.tolist()
     holder.close()
+
+
+def test_look_that_failed_half_way_leaves_out_no_ops(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    writers = [Writer.open(folder) for _ in range(2)]
+    for number, writer in enumerate(writers):
+        writer.log([Assign(f"a{number}", "int", number)])
+    calls: list[object] = []
+    read_ops = snapshot.read_ops
+
+    def failing_once(*arguments: object, **options: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise FileNotFoundError
+        return read_ops(*arguments, **options)  # type: ignore[arg-type]  # as they were given
+
+    monkeypatch.setattr(snapshot, "read_ops", failing_once)
+    kinds = Reader(folder).kinds()
+    for writer in writers:
+        writer.stop()
+
+    assert {"a0", "a1"} <= kinds.keys()

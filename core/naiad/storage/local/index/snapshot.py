@@ -394,8 +394,11 @@ class Snapshot:
             if has_index:
                 self.projection, self._folded = projection, positions
                 self._read = {name: upto for name, (upto, _is_done) in positions.items()}
-            elif self.projection.version or self.projection.writers:  # else nothing was ever read into it
-                self.projection, self._folded, self._read = Projection(), {}, {}
+            else:
+                # Also where nothing was applied: a look that failed may have counted files as read before it failed.
+                self._folded, self._read = {}, {}
+                if self.projection.version or self.projection.writers:
+                    self.projection = Projection()
             self._seen = {}
             self._tail = None
             self.left = {}
