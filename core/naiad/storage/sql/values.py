@@ -331,13 +331,15 @@ def _stored(text: str) -> str:
 
 def put(connection: Connection, entries: list[Entry]) -> None:
     """Update the facts of some containers, touching only rows that differ."""
+    # All is read first, so that the changes are values until the end.
     known = _known(connection, [entry.uid for entry in entries])
     # Numbers are given here and not by the database, because the crc of a row covers its own.
     last = connection.value(LAST_CONTAINER) or 0
-    numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})
+    last_field = connection.value(_LAST_FIELD) or 0
+    revision = (connection.value(REVISION) or 0) + 1
+    numbers, new_fields = _field_numbers(connection, {key for entry in entries for key in entry.cells}, last_field)
     kinds = {number: kind for (_path, kind), number in numbers.items()}
     signs = {numbers[key] for key in SIGNS_OF_LIFE if key in numbers}
-    revision = (connection.value(REVISION) or 0) + 1
     old_keys: list[tuple[int, int]] = []
     new_cells: list[tuple[int, int, Cell]] = []
     new_rows: list[tuple[object, ...]] = []
@@ -363,10 +365,18 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         changed_rows.append({**dict(zip(_WRITTEN, row, strict=True)), "changed": revision if has_news else None})
         old_keys += [(at, number) for at in before if at in changed or at not in cells]
         new_cells += [(at, number, value) for at, value in changed.items()]
+    # In the order of the key, in which the rows lie: many fall into one page then.
+    new_cells.sort(key=itemgetter(0, 1))
+    found_by = [(at, number, *columns_of(kinds[at], value)) for at, number, value in new_cells]
+    tags = [(at, each, number) for at, number, value in new_cells if kinds[at] == TAGS for each in value]
+    old_cells = _keyed(old_keys)
+    connection.run_each(_ADD_FIELD, new_fields)
     connection.run_rows(_ADD_CONTAINER, new_rows)
     connection.run_each(_CHANGE_CONTAINER, changed_rows)
-    _remove(connection, old_keys)
-    _insert(connection, new_cells, kinds)
+    connection.run_each(_REMOVE_CELL, old_cells)
+    connection.run_each(_REMOVE_TAG, old_cells)
+    connection.run_rows(_ADD_CELL, found_by)
+    connection.run_rows(_ADD_TAG, tags)
     connection.run(_SET_REVISION, revision=revision)
 
 
@@ -377,7 +387,9 @@ def forget(connection: Connection, uids: list[str]) -> None:
     for start in range(0, len(uids), 500):
         some = connection.run(_IDS, uids=uids[start : start + 500])
         facts += [{"uid": uid, "id": name} for uid, name in some]
-    _remove(connection, [(at, number) for number, cells in known.values() for at in cells])
+    cells = _keyed([(at, number) for number, cells in known.values() for at in cells])
+    connection.run_each(_REMOVE_CELL, cells)
+    connection.run_each(_REMOVE_TAG, cells)
     connection.run_each(_REMOVE_CONTAINER, [{"number": number} for number, _cells in known.values()])
     if facts:
         revision = (connection.value(REVISION) or 0) + 1
@@ -396,8 +408,11 @@ def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[
         conditions = [Part(_UNSEALED), *(Part(_AMONG, {"uids": each}) for each in some)]
         if numbers[1] > numbers[0]:
             conditions.append(Part(_NUMBERED, {"first": numbers[0], "last": numbers[1]}))
-    rows = (row for condition in conditions for row in connection.run(_STAMPS, where=condition))
-    return {uid: (kind, Stamp(files, seal)) for uid, kind, files, seal in rows}
+    found: dict[str, Known] = {}
+    for condition in conditions:
+        for uid, kind, files, seal in connection.run(_STAMPS, where=condition):
+            found[uid] = kind, Stamp(files, seal)
+    return found
 
 
 def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, Mapping[int, Cell]]]:
@@ -417,8 +432,10 @@ def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, s
     return found
 
 
-def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    last = connection.value(_LAST_FIELD) or 0
+def _field_numbers(
+    connection: Connection, keys: set[tuple[str, str]], last: int
+) -> tuple[dict[tuple[str, str], int], list[dict[str, object]]]:
+    """Number some fields, and make the rows of those that are new; the last one so far has the number `last`."""
     # All fields in one statement where most are asked for, as of a run with very many in a catalog that is new.
     if last <= 2 * len(keys):
         known = {(path, kind): number for number, path, kind in fields(connection)}
@@ -426,12 +443,11 @@ def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[t
         known = fields_at(connection, (path for path, _kind in keys))
     missing = enumerate(sorted(keys - known.keys()), last + 1)
     new = {key: number for number, key in missing}
-    rows = [
+    rows: list[dict[str, object]] = [
         {"number": number, "path": path, "kind": kind, "crc": _crc(b"", number, path, kind)}
         for (path, kind), number in new.items()
     ]
-    connection.run_each(_ADD_FIELD, rows)
-    return known | new
+    return known | new, rows
 
 
 def shown(connection: Connection, condition: Clause = ALL) -> Iterator[Shown]:
@@ -448,18 +464,9 @@ def shown_at(connection: Connection, numbers: Sequence[int]) -> list[Shown]:
     return [found[number] for number in numbers]
 
 
-def _remove(connection: Connection, keys: list[tuple[int, int]]) -> None:
-    rows = [{"field": at, "container": number} for at, number in keys]
-    connection.run_each(_REMOVE_CELL, rows)
-    connection.run_each(_REMOVE_TAG, rows)
-
-
-def _insert(connection: Connection, cells: list[tuple[int, int, Cell]], kinds: Mapping[int, str]) -> None:
-    # In the order of the key, in which the rows lie: many fall into one page then.
-    cells.sort(key=itemgetter(0, 1))
-    connection.run_rows(_ADD_CELL, [(at, number, *columns_of(kinds[at], value)) for at, number, value in cells])
-    tags = [(at, each, number) for at, number, value in cells if kinds[at] == TAGS for each in value]
-    connection.run_rows(_ADD_TAG, tags)
+def _keyed(keys: list[tuple[int, int]]) -> list[dict[str, object]]:
+    """The parameters that name cells, by field and container."""
+    return [{"field": at, "container": number} for at, number in keys]
 
 
 _EMPTY = (None,) * (4 + len(ASPECTS[1:]))
