@@ -14,10 +14,10 @@ from typing import Any
 from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
-from naiad.query.tree import Node
+from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
 from naiad.storage.sql.connection import Connection, Part, Statement
-from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, sort_order, unmatched_fields
+from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, present_fields, sort_order, unmatched_fields
 from naiad.storage.sql.search import columns_of, conditions, order_of, search
 from naiad.storage.sql.summaries import IN_TRASH
 from naiad.storage.sql.translate import text_of
@@ -44,13 +44,15 @@ def grid(
     Raises:
         InvalidArgument: nothing can be sorted by one of the columns.
     """
-    orders = [sort_order(connection, kind, project, column, is_ascending) for column, is_ascending in sort]
-    known = [each for each in orders if each.fields] or [sort_order(connection, kind, project, *NEWEST)]
-    rows = search(connection, kind, project, tree, known[0], limit, then=known[1:], offset=offset)
+    names = [leaf.field for leaf, _depth in leaves(tree)] if tree else []
+    present = present_fields(connection, kind, project, names, [column for column, _is_ascending in sort])
+    orders = [sort_order(present, column, is_ascending) for column, is_ascending in sort]
+    known = [each for each in orders if each.fields] or [sort_order(present, *NEWEST)]
+    rows = search(connection, kind, project, tree, present, known[0], limit, then=known[1:], offset=offset)
     # Both readings of a column: as a path that ends in `:min`, and as an aspect of a series.
     paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
     wanted = {number: key for key, number in fields_at(connection, paths).items()}
-    unmatched = unmatched_fields(connection, kind, project, tree)
+    unmatched = unmatched_fields(connection, kind, project, names, present)
     for (column, _is_ascending), order in zip(sort, orders, strict=True):
         if not order.fields and column != BY_DEFAULT:
             unmatched.append(Unmatched(column, {}, nearby(connection, column)))

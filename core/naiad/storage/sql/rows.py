@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
+from operator import itemgetter
 
 from naiad.container_kinds import ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import KINDS, SYS
-from naiad.query.tree import Node, leaves
+from naiad.query.tree import FieldName, Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
-from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
+from naiad.storage.sql.connection import All, Clause, Connection, Either, Part, Statement
 from naiad.storage.sql.search import Sort, in_scope, search
-from naiad.storage.sql.values import ALL, SMALL_ROWS, fields_at, fresh_cells, losses_of, shown_at, shown_cells
+from naiad.storage.sql.translate import Numbers
+from naiad.storage.sql.values import (
+    ALL,
+    AT_PATHS,
+    SMALL_ROWS,
+    fields_at,
+    fresh_cells,
+    losses_of,
+    shown_at,
+    shown_cells,
+)
 from naiad.storage.sql.values import fields as all_fields
 
 BY_DEFAULT = "sys/creation_time"
@@ -36,19 +47,19 @@ def find(
     Raises:
         InvalidArgument: nothing can be sorted by that column.
     """
-    unmatched = unmatched_fields(connection, kind, project, tree)
-    sort = sort_order(connection, kind, project, sort_by, is_ascending)
+    names = [leaf.field for leaf, _depth in leaves(tree)] if tree else []
+    present = present_fields(connection, kind, project, names, [sort_by])
+    unmatched = unmatched_fields(connection, kind, project, names, present)
+    sort = sort_order(present, sort_by, is_ascending)
     # A misspelt column sorts by time, and is named in a warning rather than an error.
     if not sort.fields and sort_by != BY_DEFAULT:
         unmatched.append(Unmatched(sort_by, {}, nearby(connection, sort_by)))
-        sort = sort_order(connection, kind, project, BY_DEFAULT, is_ascending)
-    rows = search(connection, kind, project, tree, sort, limit)
+        sort = sort_order(present, BY_DEFAULT, is_ascending)
+    rows = search(connection, kind, project, tree, present, sort, limit)
     # Without a row there is nothing to show; the fields then are those that could have been asked for.
     found = _fields(connection, columns, None if rows else _scope(kind, project))
-    asked = {leaf.field.path for leaf, _depth in leaves(tree)} if tree else set()
-    lost = _losses(
-        connection, kind, project, {row.number for row in rows}, asked | {sort_by, sort_by.rpartition(":")[0]}
-    )
+    asked = {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
+    lost = _losses(connection, kind, project, {row.number for row in rows}, asked)
     # More rows than are remembered would push each other out, and none of them would be found again.
     cells = map(shown_cells, rows) if len(rows) <= SMALL_ROWS else fresh_cells(rows)
     return Found(found, [Row(row.uid, row.id, each) for row, each in zip(rows, cells, strict=True)], unmatched, lost)
@@ -90,20 +101,39 @@ def _losses(
     return lost
 
 
+def present_fields(
+    connection: Connection,
+    kind: ContainerKind,
+    project: str | None,
+    names: Sequence[FieldName],
+    columns: Iterable[str],
+) -> Numbers:
+    """The fields of a query, and of columns to sort by, that some container of the kind in the project has.
+
+    Naiad's own in a query, and the default order, are there as well if any container has them: they are part of nearly
+    every query, no message says that they are missing, and a look for them could pass over all of another project.
+    """
+    paths = {path for column in columns for path in (column, path_and_aspect(column)[0])} - {BY_DEFAULT}
+    asked = {name.path for name in names} - paths
+    own = {BY_DEFAULT, *(asked & SYS.keys())}
+    is_own = Part(AT_PATHS, {"paths": sorted(own)})
+    return fields_at(connection, asked | paths | own, Either([is_own, _scope(kind, project)]))
+
+
 def unmatched_fields(
-    connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None
+    connection: Connection, kind: ContainerKind, project: str | None, names: Sequence[FieldName], present: Numbers
 ) -> list[Unmatched]:
-    """The fields of a tree that no container has, or that some have of a kind that the tree does not look at."""
+    """The fields of a query that no container has, or that some have of a kind that the query does not look at."""
     asked: dict[str, set[str]] = {}
-    for leaf, _depth in leaves(tree) if tree else ():
+    for name in names:
         # Fields of naiad's own exist by definition, also in a store that has none of them yet.
-        if leaf.field.path not in SYS:
-            asked.setdefault(leaf.field.path, set()).add(leaf.field.kind)
+        if name.path not in SYS:
+            asked.setdefault(name.path, set()).add(name.kind)
     found = []
     for path, kinds in asked.items():
-        present = _present(connection, kind, project, path)
-        others = [(number, each) for number, each in present if each not in kinds]
-        if not present:
+        fields = _at(present, path)
+        others = [(number, each) for number, each in fields if each not in kinds]
+        if not fields:
             found.append(Unmatched(path, {}, nearby(connection, path)))
         elif others:
             found.append(Unmatched(path, {each: _count(connection, kind, project, at) for at, each in others}))
@@ -116,19 +146,17 @@ def _count(connection: Connection, kind: ContainerKind, project: str | None, num
     return found
 
 
-def sort_order(
-    connection: Connection, kind: ContainerKind, project: str | None, column: str, is_ascending: bool
-) -> Sort:
-    """The order by a column; without fields if no container has it.
+def sort_order(present: Numbers, column: str, is_ascending: bool) -> Sort:
+    """The order by a column; without fields if it is not among the present ones.
 
     Raises:
         InvalidArgument: it has values that have no order.
     """
     path, aspect = column, "last"
-    fields = _present(connection, kind, project, path)
+    fields = _at(present, path)
     if not fields:
         path, aspect = path_and_aspect(column)
-        fields = _present(connection, kind, project, path) if path != column else []
+        fields = _at(present, path) if path != column else []
     if not fields:
         return Sort((), "last", is_ascending)
     if aspect != "last":
@@ -149,11 +177,11 @@ def sort_order(
     return Sort(tuple(fields), aspect, is_ascending)
 
 
-def _present(connection: Connection, kind: ContainerKind, project: str | None, path: str) -> list[tuple[int, str]]:
-    """The fields at a path that some container of the kind in the project has."""
-    found = all_fields(connection, All([Part(_AT_PATH, {"path": path}), _scope(kind, project)]))
+def _at(present: Numbers, path: str) -> list[tuple[int, str]]:
+    """Number and kind of the fields at a path, in the order of their kinds."""
     own = SYS.get(path)  # a field of another kind at a path of naiad's own is of a hostile run
-    return sorted(((number, each) for number, _path, each in found if own in (None, each)), key=lambda each: each[1])
+    found = [(number, each) for (at, each), number in present.items() if at == path and own in (None, each)]
+    return sorted(found, key=itemgetter(1))
 
 
 @lru_cache(maxsize=64)
@@ -183,7 +211,6 @@ _WITH_LOSSES = _statement(
     "container.with_losses",
     lambda sql, t: sql.select(t.container.c.number).where(t.container.c.losses != sql.literal_column("''")),
 )
-_AT_PATH = _statement("field.at_path", lambda sql, t: t.field.c.path == sql.bindparam("path"))
 _PATHS = _statement(
     "field.paths",
     lambda sql, t: sql.select(t.field.c.path).distinct().limit(sql.bindparam("most")).offset(sql.bindparam("offset")),

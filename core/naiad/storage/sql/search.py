@@ -52,6 +52,7 @@ def search(
     kind: ContainerKind,
     project: str | None,
     tree: Node | None,
+    numbers: Numbers,
     sort: Sort,
     limit: int | None,
     *,
@@ -60,9 +61,9 @@ def search(
 ) -> list[Shown]:
     """The shown values of the containers that a query finds, sorted; those without a value to sort by come last.
 
-    Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out.
+    Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out. `numbers` has the
+    fields of the tree; one that no container there has may be missing.
     """
-    numbers = {} if tree is None else field_numbers(connection, tree)
     tree = tree and narrowed(tree, numbers)
     rare = _rarest(connection, tree, numbers, is_all=limit is None)
     wanted = in_scope(kind, project, is_rare=rare is not None)

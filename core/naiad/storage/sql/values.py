@@ -57,7 +57,7 @@ _SET_REVISION = _statement(
 )
 _LAST_FIELD = _statement("field.last", lambda sql, t: sql.select(sql.func.max(t.field.c.number)))
 _FIELDS = _statement("field.all", lambda sql, t: sql.select(t.field).where(sql.text("({where})")))
-_AT_PATHS = _statement("field.at", lambda sql, t: t.field.c.path.in_(sql.bindparam("paths", expanding=True)))
+AT_PATHS = _statement("field.at", lambda sql, t: t.field.c.path.in_(sql.bindparam("paths", expanding=True)))
 _ADD_FIELD = _statement("field.add", lambda sql, t: sql.insert(t.field))
 _SHOWN = _statement("container.shown", lambda sql, t: sql.select(*t.SHOWN).where(sql.text("({where})")))
 _IDS = _statement(
@@ -423,11 +423,14 @@ def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, Mapp
     return found
 
 
-def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, str], int]:
-    """The numbers of the fields at some paths, by path and kind; those that no container has are left out."""
+def fields_at(connection: Connection, paths: Iterable[str], condition: Clause = ALL) -> dict[tuple[str, str], int]:
+    """The numbers of the fields at some paths of which a condition holds, by path and kind.
+
+    Those that no container has are left out.
+    """
     wanted, found = sorted(set(paths)), {}
     for start in range(0, len(wanted), MOST_PATHS):
-        some = Part(_AT_PATHS, {"paths": wanted[start : start + MOST_PATHS]})
+        some = All([Part(AT_PATHS, {"paths": wanted[start : start + MOST_PATHS]}), condition])
         found.update({(path, kind): number for number, path, kind in fields(connection, some)})
     return found
 
