@@ -60,7 +60,9 @@ def serve(place: Path) -> None:
     from naiad_web.serving import serve as serve_store
 
     catalog_module._looked[place] = float("inf")
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # as `naiad ui` makes it
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
     port = listener.getsockname()[1]
 
     def started(token: str) -> None:

@@ -22,6 +22,7 @@ from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches,
 from naiad.storage.sql import tables, values
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
+from naiad.storage.sql.grid import count, grid
 from naiad.storage.sql.rows import find
 from naiad.storage.sql.search import search
 from naiad.storage.sql.translate import field_numbers
@@ -330,3 +331,35 @@ def find_sort(connection: Connection) -> Any:
 
     number = connection.execute(select(tables.field.c.number).where(tables.field.c.kind == "float")).scalar()
     return Sort(((number, "float"),))
+
+
+@pytest.mark.parametrize("is_ascending", [False, True])
+@pytest.mark.parametrize("query", ["", "x:float < 0.5", "x:float < 0.5 AND y:int = 1", "x:float < 0.01 AND y:int = 1"])
+def test_pages_by_creation_hold_each_container_once_in_order(
+    connection: Connection, query: str, is_ascending: bool
+) -> None:
+    """Newest first is the usual order; some were created at once, and those without a time come last."""
+    fill(connection, [])
+    created = {number: None if number % 9 == 0 else 10**15 + number % 50 for number in range(400)}
+    facts: dict[int, Facts] = {number: {("x", "float"): number / 400, ("y", "int"): number % 3} for number in created}
+    for number, at in created.items():
+        if at is not None:
+            facts[number]["sys/creation_time", "datetime"] = at
+    entries = [
+        Entry(f"u{number}", "runs", f"u{number}", project, "finished", at, Stamp("", ""), facts[number])
+        for number, at in created.items()
+        for project in ("p" if number % 7 else "q",)
+    ]
+    values.put(connection, entries)
+    tree = parse(query)
+    expected = [number for number in created if number % 7 and (tree is None or holds(tree, facts[number]))]
+    sign = 1 if is_ascending else -1
+    expected.sort(key=lambda number: (created[number] is None, sign * (created[number] or 0), sign * number))
+    sort = [("sys/creation_time", is_ascending)]
+
+    pages = [
+        grid(connection, RUN, "p", tree, sort=sort, limit=30, offset=offset).uids
+        for offset in range(0, len(expected) + 30, 30)
+    ]
+    assert [f"u{number}" for number in expected] == [uid for page in pages for uid in page]
+    assert len(expected) == count(connection, RUN, "p", tree)

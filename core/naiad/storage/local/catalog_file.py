@@ -102,6 +102,9 @@ class CatalogFile:
             # to be checked.
             os.ftruncate(lock, 0)
             with self._engine.begin() as connection:
+                # Up to 64 MB of pages, not 2: thousands of new runs touch most pages of an index many times. A read
+                # scans each page once, and servers have several at a time.
+                connection.raw.execute("PRAGMA cache_size=-65536")
                 yield connection
             self._write_sum(lock, checked)
         finally:

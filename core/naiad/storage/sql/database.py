@@ -50,7 +50,6 @@ def open_locked(path: Path) -> Database:
         rollback_journal(connection)
         synchronous(connection)
         check_pages(connection)
-        large_cache(connection)
         linear_regexes(connection)
         case_matters(connection)
         return connection
@@ -294,11 +293,6 @@ def rollback_journal(connection: sqlite3.Connection) -> None:
 def check_pages(connection: sqlite3.Connection) -> None:
     """Of a page with cells in impossible places SQLite reads nothing."""
     connection.execute("PRAGMA cell_size_check=ON")
-
-
-def large_cache(connection: sqlite3.Connection) -> None:
-    """Let a transaction keep up to 64 MB of pages, not 2: thousands of runs touch most pages of an index many times."""
-    connection.execute("PRAGMA cache_size=-65536")
 
 
 def synchronous(connection: sqlite3.Connection) -> None:

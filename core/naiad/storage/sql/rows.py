@@ -174,7 +174,7 @@ def sort_order(present: Numbers, column: str, is_ascending: bool) -> Sort:
             "Sort by a single value, or by the last, min, max, average or variance of a series of numbers.",
             argument="sort_by",
         )
-    return Sort(tuple(fields), aspect, is_ascending)
+    return Sort(tuple(fields), aspect, is_ascending, is_by_creation=column == BY_DEFAULT)
 
 
 def _at(present: Numbers, path: str) -> list[tuple[int, str]]:

@@ -27,6 +27,8 @@ class Sort(Struct, frozen=True):
     fields: tuple[tuple[int, str], ...]  # number and kind of each
     aspect: str = "last"
     is_ascending: bool = False
+    is_by_creation: bool = False
+    """Whether the one field is the time of creation, which stands in the row of a container too."""
 
     @property
     def numbers(self) -> list[int]:
@@ -65,8 +67,12 @@ def search(
     fields of the tree; one that no container there has may be missing.
     """
     tree = tree and narrowed(tree, numbers)
-    rare = _rarest(connection, tree, numbers, is_all=limit is None)
+    rare, tree = _rarest(connection, tree, numbers, is_all=limit is None)
     wanted = in_scope(kind, project, is_rare=rare is not None)
+    # The index of a project has its containers by the time of creation, so that nothing is joined.
+    if sort.is_by_creation and project is not None and limit is not None and rare is None and not then:
+        where = All([*wanted, *([] if tree is None else [condition(tree, numbers, NUMBER)])])
+        return _page(connection, _BY_CREATION[sort.is_ascending], where=where, limit=limit, offset=offset)
     # Walking along the sorted index stops at the limit. With a selective clause it would pass over nearly all of the
     # index, so its few rows are sorted instead.
     is_walked = limit is not None and rare is None and len(sort.fields) == 1 and sort.aspect == "last" and not then
@@ -124,31 +130,40 @@ def conditions(connection: Connection, kind: ContainerKind, project: str | None,
     if tree is None:
         return All(in_scope(kind, project))
     numbers = field_numbers(connection, tree)
-    rare = _rarest(connection, tree, numbers, is_all=True)
+    rare, rest = _rarest(connection, narrowed(tree, numbers), numbers, is_all=True)
     among = [] if rare is None else [Part(_IN, {"rows": rare})]
-    is_true = condition(narrowed(tree, numbers), numbers, NUMBER)
-    return All([*in_scope(kind, project, is_rare=rare is not None), is_true, *among])
+    is_true = [] if rest is None else [condition(rest, numbers, NUMBER)]
+    return All([*in_scope(kind, project, is_rare=rare is not None), *is_true, *among])
 
 
-def _rarest(connection: Connection, tree: Node | None, numbers: Numbers, *, is_all: bool) -> Clause | None:
-    """The clause to begin with: of those that all must be true, the one true of the fewest, if that is few."""
+def _rarest(
+    connection: Connection, tree: Node | None, numbers: Numbers, *, is_all: bool
+) -> tuple[Clause | None, Node | None]:
+    """The clause to begin with, and the rest of the tree.
+
+    It is the one true of the fewest, of those that all must be true, if that is few.
+    """
     if tree is None:
-        return None
+        return None, None
     terms = tree.terms if isinstance(tree, And) else (tree,)
     total = connection.value(LAST_CONTAINER) or 0
     # Of a small store a tenth of it, below which the index of the clause is worth more than that of the order. Where
     # there is no limit the order has no index, and a third of the store is read from that of the clause in half the
     # time of a test of each container.
     few = total // 3 if is_all else min(FEW, max(total // 10, 100))
-    best, fewest = None, few
-    for term in terms:
+    best: Clause | None = None
+    rest: Node | None = tree
+    fewest = few
+    for place, term in enumerate(terms):
         if isinstance(term, (Compare, OneOf)) or (isinstance(term, Contains) and term.field.kind == TAGS):
             chosen = holders(term, numbers)
             # Counted up to the best so far: how many more there are does not matter.
             count = connection.value(_COUNT_UP_TO, rows=chosen, most=fewest)
             if count < fewest:
                 best, fewest = chosen, count
-    return best
+                others = *terms[:place], *terms[place + 1 :]
+                rest = And(others) if others else None
+    return best, rest
 
 
 def _sorted(sql: Any, t: Any, order: str, is_ascending: bool, *, is_page: bool) -> Any:
@@ -160,6 +175,13 @@ def _sorted(sql: Any, t: Any, order: str, is_ascending: bool, *, is_page: bool) 
     rows = sql.select(*shown).select_from(t.container.outerjoin(of, is_its)).where(sql.text("({where})"))
     rows = rows.order_by(*ordered)
     return _paged(sql, rows) if is_page else rows
+
+
+def _by_creation(sql: Any, t: Any, is_ascending: bool) -> Any:
+    """A page of all containers by the time of creation; those without one come last."""
+    number, created = _directed([t.container.c.number, t.container.c.created], is_ascending)
+    rows = sql.select(t.container.c.number).where(sql.text("({where})"))
+    return _paged(sql, rows.order_by(created.nulls_last(), number))
 
 
 def _walk(sql: Any, t: Any, order: str, is_ascending: bool) -> Any:
@@ -280,6 +302,14 @@ _WALK = {
         is_ascending,
     )
     for order in ("number", "text")
+    for is_ascending in (False, True)
+}
+_BY_CREATION = {
+    is_ascending: _statement(
+        f"page by creation{'' if is_ascending else ', descending'}",
+        _by_creation,
+        is_ascending,
+    )
     for is_ascending in (False, True)
 }
 _WALKED = {order: _statement(f"walked by {order}", _walked, order) for order in ("number", "text")}
