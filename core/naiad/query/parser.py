@@ -97,14 +97,13 @@ def parse(query: str) -> Node | None:
 
 
 def _check_size(query: str, tree: Node) -> None:
-    found = clauses(tree)
+    found, deepest = clauses(tree), max(depth for _leaf, depth in leaves(tree))
     searches = sum(isinstance(_one(clause), (Contains, Matches)) for clause in found)
     if searches > SEARCHES:
         raise InvalidQuery(
             f"A query has at most {SEARCHES} clauses with CONTAINS or MATCHES, and this one has {searches:,}.",
             query=query,
         )
-    deepest = max(depth for _leaf, depth in leaves(tree))
     if deepest > DEEPEST or len(found) > MOST:
         raise InvalidQuery(
             f"A query has at most {MOST:,} clauses, nested at most {DEEPEST} deep; this one has {len(found):,}, "

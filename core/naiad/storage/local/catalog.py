@@ -30,8 +30,8 @@ from naiad.storage.local.ids import Register
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.sql.catalog import SqlCatalog
-from naiad.storage.sql.connection import Connection, Database
-from naiad.storage.sql.database import is_refusal, open_in_memory
+from naiad.storage.sql.connection import Connection
+from naiad.storage.sql.database import Database, is_refusal, open_in_memory
 from naiad.storage.sql.values import (
     LAST_CONTAINER,
     LIST,

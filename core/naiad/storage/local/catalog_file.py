@@ -28,8 +28,8 @@ from typing import NamedTuple
 
 from naiad import clock, ids
 from naiad.storage.local.layout import open_lock
-from naiad.storage.sql.connection import Connection, Database
-from naiad.storage.sql.database import open_locked
+from naiad.storage.sql.connection import Connection
+from naiad.storage.sql.database import Database, open_locked
 from naiad.storage.sql.values import BEGIN, FORMAT_OF, TABLES
 
 FORMAT = 9

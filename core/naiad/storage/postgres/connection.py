@@ -22,7 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from naiad import clock
 from naiad.errors import StorageError
-from naiad.storage.sql.connection import Connection, Database, Part, Row, Statement, parameter_names, rendered
+from naiad.storage.sql.connection import Connection, Part, Row, Statement, parameter_names, rendered
+from naiad.storage.sql.database import Database
 
 RUN, CATALOG = "naiad_run", "naiad_catalog"
 """The schemas with the tables of one run's index, and of the catalog."""

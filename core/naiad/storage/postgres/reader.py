@@ -25,7 +25,8 @@ from naiad.storage.postgres.connection import OpenRunDatabase, RunDatabase, tran
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.scratch import Scratch
 from naiad.storage.results import Damage
-from naiad.storage.sql.connection import Connection, Database
+from naiad.storage.sql.connection import Connection
+from naiad.storage.sql.database import Database
 from naiad.storage.wire import LEAST_LINKED
 
 BYTES = "select bytes from naiad.run where number = %s"

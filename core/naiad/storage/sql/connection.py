@@ -1,4 +1,4 @@
-"""Statements, and the transactions of SQLite in which they run.
+"""Statements, and the connections on which they run.
 
 SQL is written in SQLAlchemy, beside its use, and compiled ahead of time for SQLite, because importing SQLAlchemy takes
 longer than reading a table of a thousand runs. The texts in `compiled.json` are made by
@@ -15,7 +15,6 @@ Only the text of a clause is put into a text, never a value: each value is a par
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import re
@@ -162,60 +161,6 @@ def _members(name: str, values: object, parameters: dict[str, object]) -> str:
     parameters.update(named)
     # `IN ()` is no SQL; this is a list without members.
     return ", ".join(f":{each}" for each in named) or "SELECT NULL WHERE 1 != 1"
-
-
-class Database:
-    """A database file, or one in memory. Each transaction has a connection of its own unless one `is_kept`."""
-
-    def __init__(self, connect: Callable[[], sqlite3.Connection], begin: str = "BEGIN", *, is_kept: bool) -> None:
-        self._connect = connect
-        self._begin = begin
-        self._is_kept = is_kept
-        self._kept: sqlite3.Connection | None = None
-
-    @contextlib.contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end of the block, and rolled back after an error in it.
-
-        Raises:
-            sqlite3.Error: the database cannot be opened, or is in use, or the disk reports an error.
-        """
-        with self._opened() as raw:
-            raw.execute(self._begin)
-            yield Connection(raw)
-            # Only here: after an error the `finally` below finds the transaction open, and rolls it back.
-            raw.commit()
-
-    @contextlib.contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """A transaction for reading, which is never committed.
-
-        Raises:
-            sqlite3.Error: the database cannot be opened, or the disk reports an error.
-        """
-        with self._opened() as raw:
-            raw.execute(self._begin)
-            yield Connection(raw)
-
-    def dispose(self) -> None:
-        """Close the kept connection."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        raw = self._kept or self._connect()
-        try:
-            if self._is_kept:
-                self._kept = raw
-            yield raw
-        finally:
-            if raw.in_transaction:
-                with contextlib.suppress(sqlite3.Error):  # the error in the block is the one to be raised
-                    raw.rollback()
-            if not self._is_kept:
-                raw.close()
 
 
 class Connection:

@@ -1,4 +1,4 @@
-"""Opening SQLite files. Each setting is a named function whose docstring is its reason."""
+"""Databases of SQLite, and opening them. Each setting is a named function whose docstring is its reason."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import errno
 import functools
 import os
 import sqlite3
+from collections.abc import Callable, Iterator
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,66 @@ from urllib.parse import quote
 from naiad.disk import is_network
 from naiad.errors import StorageError
 from naiad.forks import holding_forks
-from naiad.storage.sql.connection import Connection, Database
+from naiad.storage.sql.connection import Connection
 
 BUSY_SECONDS = 5.0
 """How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""
 MOST_UNUSED = 16
 """An index of which more than a sixteenth is unused is copied when its run ends, which makes it smaller."""
+
+
+class Database:
+    """A database file, or one in memory. Each transaction has a connection of its own unless one `is_kept`."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], begin: str = "BEGIN", *, is_kept: bool) -> None:
+        self._connect = connect
+        self._begin = begin
+        self._is_kept = is_kept
+        self._kept: sqlite3.Connection | None = None
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end of the block, and rolled back after an error in it.
+
+        Raises:
+            sqlite3.Error: the database cannot be opened, or is in use, or the disk reports an error.
+        """
+        with self._opened() as raw:
+            raw.execute(self._begin)
+            yield Connection(raw)
+            # Only here: after an error the `finally` below finds the transaction open, and rolls it back.
+            raw.commit()
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A transaction for reading, which is never committed.
+
+        Raises:
+            sqlite3.Error: the database cannot be opened, or the disk reports an error.
+        """
+        with self._opened() as raw:
+            raw.execute(self._begin)
+            yield Connection(raw)
+
+    def dispose(self) -> None:
+        """Close the kept connection."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        raw = self._kept or self._connect()
+        try:
+            if self._is_kept:
+                self._kept = raw
+            yield raw
+        finally:
+            if raw.in_transaction:
+                with contextlib.suppress(sqlite3.Error):  # the error in the block is the one to be raised
+                    raw.rollback()
+            if not self._is_kept:
+                raw.close()
 
 
 def open_for_writing(path: Path) -> Database:

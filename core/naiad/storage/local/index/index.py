@@ -57,8 +57,8 @@ from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.frames import are_valid
 from naiad.storage.local.layout import RunDirectory, newer_format
 from naiad.storage.results import Damage
-from naiad.storage.sql.connection import Connection, Database, Statement
-from naiad.storage.sql.database import make_single_file, open_for_writing
+from naiad.storage.sql.connection import Connection, Statement
+from naiad.storage.sql.database import Database, make_single_file, open_for_writing
 
 UNKNOWN = -1
 """The `folds` of an index whose head is damaged."""
