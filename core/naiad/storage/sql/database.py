@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import functools
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator
 from operator import methodcaller
 from pathlib import Path
@@ -120,9 +120,10 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
     """
     if not os.access(path, os.R_OK):  # SQLite would only say that it is unable to open it
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    place, is_alone = path, is_final
+    place, is_alone, copy = path, is_final, None
     if not is_final and not _is_shared(path):
-        place, is_alone = _readable_copy(path)
+        copy = _readable_copy(path)
+        place, is_alone = copy or path, copy is None
     # immutable: SQLite takes no lock and makes no file, so that a finished run is read from media that cannot be
     # written.
     mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
@@ -135,7 +136,10 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
             read_what_is_left(connection)
         return connection
 
-    return Database(connect, is_kept=True)
+    database = Database(connect, is_kept=True)
+    if copy is not None:
+        weakref.finalize(database, _remove_own, copy.parent, os.getpid())
+    return database
 
 
 def _made(path: Path) -> str:
@@ -155,34 +159,25 @@ def _is_shared(path: Path) -> bool:
     return os.access(path.parent, os.W_OK) and all(os.access(log, os.W_OK) for log in beside if log.exists())
 
 
-def _readable_copy(path: Path) -> tuple[Path, bool]:
-    """On a disk that cannot be written: the file itself, or a copy if a log beside it has to be read as well.
+def _readable_copy(path: Path) -> Path | None:
+    """On a disk that cannot be written: a copy in a folder of its own, if a log beside the file has to be read as well.
 
-    A killed run leaves such a log, and SQLite reads one only where it may create a file. The copy goes with the
-    process.
+    A killed run leaves such a log, and SQLite reads one only where it may create a file.
     """
     log = path.with_name(path.name + "-wal")
     if not log.exists() or log.stat().st_size == 0:
-        return path, True
+        return None
     import shutil  # loads the formats of archives; few indexes are copied
-
-    folder = _folder_for_copies()
-    for file in (path, log):
-        shutil.copy(file, folder)
-    return folder / path.name, False
-
-
-def _folder_for_copies() -> Path:
-    """Make a folder that goes with this process; a child forked from it leaves the folder alone."""
-    import tempfile  # as above
+    import tempfile
 
     folder = Path(tempfile.mkdtemp(prefix="naiad-"))
-    atexit.register(_remove_own, folder, os.getpid())
-    return folder
+    for file in (path, log):
+        shutil.copy(file, folder)
+    return folder / path.name
 
 
 def _remove_own(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:
+    if os.getpid() == owner:  # a forked child leaves it alone
         import shutil  # as above
 
         shutil.rmtree(folder, ignore_errors=True)
@@ -196,22 +191,32 @@ def _connect_settled(path: Path, target: str) -> sqlite3.Connection:
     """
     connection = _connect(target)
     try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        _open(connection)
     except sqlite3.OperationalError as error:
-        copy = _settled_copy(path) if any(word in str(error) for word in ("readonly", "locked")) else None
-        if copy is not None:
-            connection.close()
-            return _connect(f"file:{quote(os.fsencode(copy))}?mode=ro&immutable=1")
+        if any(word in str(error) for word in ("readonly", "locked")):
+            import tempfile  # as above
+
+            with tempfile.TemporaryDirectory(prefix="naiad-", ignore_cleanup_errors=True) as folder:
+                copy = _settled_copy(path, Path(folder))
+                if copy is not None:
+                    connection.close()
+                    connection = _connect(f"file:{quote(os.fsencode(copy))}?mode=ro&immutable=1")
+                    with contextlib.suppress(sqlite3.DatabaseError):  # as every reading of it says
+                        _open(connection)  # from here on the copy needs no name
     except sqlite3.DatabaseError:
         pass  # damaged, as every reading of it says
     return connection
 
 
-def _settled_copy(path: Path) -> Path | None:
+def _open(connection: sqlite3.Connection) -> None:
+    """Open the file of a connection, which SQLite does at its first use."""
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _settled_copy(path: Path, folder: Path) -> Path | None:
     """Copy an index and its logs, and bring the copy to its last complete state; None if they change meanwhile."""
     import shutil  # as above
 
-    folder = _folder_for_copies()
     files = [file for end in ("", "-wal", "-journal") if (file := path.with_name(path.name + end)).exists()]
     copy = folder / path.name
     try:
