@@ -363,3 +363,34 @@ def test_pages_by_creation_hold_each_container_once_in_order(
     ]
     assert [f"u{number}" for number in expected] == [uid for page in pages for uid in page]
     assert len(expected) == count(connection, RUN, "p", tree)
+
+
+@pytest.mark.parametrize("is_ascending", [False, True])
+@pytest.mark.parametrize(("kind", "value"), [("float", float), ("int", int), ("string", "{:03}".format)])
+def test_pages_sorted_by_two_columns_hold_each_container_once_in_order(
+    connection: Connection, kind: str, value: Any, is_ascending: bool
+) -> None:
+    """Those equal in the first column fall on both sides of the end of a page; some lack a value."""
+    numbers = range(300)
+    facts: list[Facts] = [{("y", "float"): float(number * 7 % 30)} for number in numbers]
+    for number in numbers:
+        if number % 5:
+            facts[number]["x", kind] = value(number % 23)
+        if number % 11 == 0:
+            del facts[number]["y", "float"]
+    fill(connection, facts)
+    sign = 1 if is_ascending else -1
+
+    def key(number: int) -> Any:
+        has, also = ("x", kind) in facts[number], ("y", "float") in facts[number]
+        first, second = (number % 23 if has else 0), facts[number].get(("y", "float"), 0.0)
+        return not has, sign * first, not also, -sign * second, sign * number
+
+    wanted = [number for number in sorted(numbers, key=key) if facts[number].get(("y", "float"), 0.0) < 25]
+    sort = [("x", is_ascending), ("y", not is_ascending)]
+    pages = [
+        grid(connection, RUN, "p", parse("NOT y:float >= 25"), sort=sort, limit=17, offset=offset).uids
+        for offset in range(0, len(wanted) + 17, 17)
+    ]
+
+    assert [f"u{number}" for number in wanted] == [uid for page in pages for uid in page]

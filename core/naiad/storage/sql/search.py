@@ -69,6 +69,10 @@ def search(
     tree = tree and narrowed(tree, numbers)
     rare, tree = _rarest(connection, tree, numbers, is_all=limit is None)
     wanted = in_scope(kind, project, is_rare=rare is not None)
+    if then and limit is not None and rare is None:
+        is_true = [] if tree is None else [condition(tree, numbers, SORTED)]
+        rare = _nearest(connection, sort, [*wanted, *is_true], limit + offset)
+        wanted = in_scope(kind, project, is_rare=rare is not None)
     # The index of a project has its containers by the time of creation, so that nothing is joined.
     if sort.is_by_creation and project is not None and limit is not None and rare is None and not then:
         where = All([*wanted, *([] if tree is None else [condition(tree, numbers, NUMBER)])])
@@ -136,6 +140,23 @@ def conditions(connection: Connection, kind: ContainerKind, project: str | None,
     return All([*in_scope(kind, project, is_rare=rare is not None), *is_true, *among])
 
 
+def _nearest(connection: Connection, sort: Sort, among: Sequence[Clause], most: int) -> Clause | None:
+    """Select those that come first by one column, with all that are equal to the last of them, if that is few.
+
+    All of a page that is sorted by further columns are among them, and the others need not be sorted.
+    """
+    how = sort.order, sort.is_ascending
+    if how not in _LAST or len(sort.fields) != 1:
+        return None
+    field = sort.numbers[0]
+    last = connection.value(_LAST[how], field=field, where=All(among), limit=1, offset=most - 1)
+    if last is None:  # the page holds some without a value
+        return None
+    chosen = Part(_UP_TO[how], {"field": field, "last": last})
+    few = (connection.value(LAST_CONTAINER) or 0) // 3
+    return chosen if connection.value(_COUNT_UP_TO, rows=chosen, most=few) < few else None
+
+
 def _rarest(
     connection: Connection, tree: Node | None, numbers: Numbers, *, is_all: bool
 ) -> tuple[Clause | None, Node | None]:
@@ -189,6 +210,23 @@ def _walk(sql: Any, t: Any, order: str, is_ascending: bool) -> Any:
     of = t.cell.alias("sorted")
     rows = _walkers(sql, t, of, order)
     return _paged(sql, rows.order_by(*_directed([*_order(of, order), of.c.container], is_ascending)))
+
+
+def _last(sql: Any, t: Any, order: str, is_ascending: bool) -> Any:
+    """The value of one of them, by its place."""
+    of = t.cell.alias("sorted")
+    column = _order(of, order)[0]
+    rows = _walkers(sql, t, of, order).with_only_columns(column)
+    return _paged(sql, rows.order_by(*_directed([column], is_ascending)))
+
+
+def _up_to(sql: Any, t: Any, order: str, is_ascending: bool) -> Any:
+    """The containers whose value does not come after another one."""
+    of = t.cell.alias("found")
+    column, last = _order(of, order)[0], sql.bindparam("last")
+    return sql.select(of.c.container).where(
+        of.c.field == sql.bindparam("field"), column <= last if is_ascending else column >= last
+    )
 
 
 def _walked(sql: Any, t: Any, order: str) -> Any:
@@ -304,6 +342,19 @@ _WALK = {
     for order in ("number", "text")
     for is_ascending in (False, True)
 }
+_LAST, _UP_TO = (
+    {
+        (order, is_ascending): _statement(
+            f"{name} by {order}{'' if is_ascending else ', descending'}",
+            build,
+            order,
+            is_ascending,
+        )
+        for order in ("number", "text")
+        for is_ascending in (False, True)
+    }
+    for name, build in (("last", _last), ("up to", _up_to))
+)
 _BY_CREATION = {
     is_ascending: _statement(
         f"page by creation{'' if is_ascending else ', descending'}",
