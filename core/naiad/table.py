@@ -396,21 +396,21 @@ def fetch_table(
         InvalidArgument: another argument makes no sense; `sort_by` names no column that can be sorted by.
         NaiadTypeError: an argument is of a wrong type.
     """
-    others = criteria(id, state, owner, tag)
     if query is not None and any(given is not None for given in (id, state, owner, tag)):
         raise InvalidArgument(
             "query= cannot be given together with id=, state=, owner= or tag=; put those conditions into the query."
         )
     _check(limit=limit, sort_by=sort_by, ascending=ascending, trashed=trashed, progress_bar=progress_bar, rollup=rollup)
+    shown_names = _columns(columns, sort_by, is_rollup=rollup)
+    count = None if limit is None else operator.index(limit)
+    catalog = store.catalog()
+    asked = None if query is None else parse(query)
+    others = criteria(id, state, owner, tag)
     if parent is not None:
         uids = tuple(store.find(name, RUN).uid for name in texts("parent", parent) or ())
         others.append(OneOf(FieldName(PARENT_UID, SYS[PARENT_UID]), uids))
     elif rollup:
         others.append(top_level(project))
-    count = None if limit is None else operator.index(limit)
-    shown_names = _columns(columns, sort_by, is_rollup=rollup)
-    catalog = store.catalog()
-    asked = None if query is None else parse(query)
     unmatched: list[Unmatched] = []
     if query is not None and HOME in query:
         asked, unmatched = resolved(catalog, asked)
