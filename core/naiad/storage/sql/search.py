@@ -73,8 +73,9 @@ def search(
         is_true = [] if tree is None else [condition(tree, numbers, SORTED)]
         rare = _nearest(connection, sort, [*wanted, *is_true], limit + offset)
         wanted = in_scope(kind, project, is_rare=rare is not None)
-    # The index of a project has its containers by the time of creation, so that nothing is joined.
-    if sort.is_by_creation and project is not None and limit is not None and rare is None and not then:
+    # The index of a project has its containers by the time of creation, so that nothing is joined to pass over many.
+    # Not for the first page: PostgreSQL sorts all of them, as its index has those without a time at the other end.
+    if offset and sort.is_by_creation and project is not None and limit is not None and rare is None and not then:
         where = All([*wanted, *([] if tree is None else [condition(tree, numbers, NUMBER)])])
         return _page(connection, _BY_CREATION[sort.is_ascending], where=where, limit=limit, offset=offset)
     # Walking along the sorted index stops at the limit. With a selective clause it would pass over nearly all of the
