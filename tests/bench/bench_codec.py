@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from naiad.compression import compress
 from naiad.storage.local.index.codec import (
     POINTS_LIMIT,
     decode_pack,
@@ -25,7 +26,6 @@ from naiad.storage.local.index.codec import (
     encode_points,
     read_header,
 )
-from naiad.storage.local.index.compression import compress
 from naiad.storage.local.index.pyramid import decode_pyramid, pyramid
 
 Array = npt.NDArray[Any]

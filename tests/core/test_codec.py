@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from naiad import compression
+from naiad.compression import CompressionError, MissingZstandard
 from naiad.errors import DamagedData, NaiadError, NewerFormat
-from naiad.storage.local.index import compression
 from naiad.storage.local.index.codec import (
     decode_pack,
     decode_points,
@@ -36,7 +37,6 @@ from naiad.storage.local.index.columns import (
     encode_integers,
     join_block,
 )
-from naiad.storage.local.index.compression import CompressionError, MissingZstandard
 from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid, pyramid
 
 Array = npt.NDArray[np.generic]

@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "kinds container_kinds paths errors clock ids address settings lazy html integers secrets exits places "
-    "spawns api_tokens slots planes periodic",
-    "ops scalars structures rewinds value histogram types typing records importer hookspecs integration background "
-    "alert plugins file gitref refs progress conversions exceptions disk forks files smoothing query storage "
-    "storage.base storage.results storage.edits storage.catalog storage.names",
+    "spawns api_tokens slots planes periodic compression",
+    "ops lines scalars structures rewinds value histogram types typing records importer hookspecs integration "
+    "background alert plugins file gitref refs progress conversions exceptions disk forks files smoothing query "
+    "storage storage.base storage.results storage.edits storage.catalog storage.names",
     "storage.receiving",
     "storage.sql storage.local storage.wire",
     "ship storage.remote storage.postgres",

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from naiad.lines import Lines
 from naiad.ops import (
     Assign,
     Configure,
@@ -35,7 +36,6 @@ from naiad.ops import (
 from naiad.slots import SEGMENT_HEADER
 from naiad.storage.local.index.compact import compact
 from naiad.storage.local.index.fold import Fold
-from naiad.storage.local.index.lines import Lines
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.journal.files import Source, list_journal
 from naiad.storage.local.journal.frames import encode_frame, file_header

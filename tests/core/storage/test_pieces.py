@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from naiad.compression import CompressionError
 from naiad.container_kinds import RUN, RunId
 from naiad.errors import DamagedData
 from naiad.planes import planes_of
-from naiad.storage.local.index.compression import CompressionError
 from naiad.storage.local.layout import Layout
 from naiad.storage.receiving import Piece
 

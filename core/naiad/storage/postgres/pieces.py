@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from naiad.compression import CompressionError, compress, decompress
 from naiad.planes import records_of
 from naiad.slots import RECORD
-from naiad.storage.local.index.compression import CompressionError, compress, decompress
 from naiad.storage.receiving import Piece
 
 PLANES = 0x10

@@ -15,8 +15,8 @@ from typing import Any
 import psycopg
 
 from naiad import clock
+from naiad.compression import CompressionError
 from naiad.errors import DamagedData
-from naiad.storage.local.index.compression import CompressionError
 from naiad.storage.local.journal.arrivals import HEADERS, suffix_of
 from naiad.storage.local.journal.frames import file_header
 from naiad.storage.local.journal.leases import SUFFIX, hold_remote, remote_state

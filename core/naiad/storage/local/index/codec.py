@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
+from naiad.compression import Buffer
 from naiad.storage.local.index.columns import (
     BYTES,
     FLOATS,
@@ -52,7 +53,6 @@ from naiad.storage.local.index.columns import (
     require_equal_items,
     split_block,
 )
-from naiad.storage.local.index.compression import Buffer
 
 STEP = (INTEGERS, FLOATS)
 POINT_MODES = (STEP, (FLOATS,), (INTEGERS,))

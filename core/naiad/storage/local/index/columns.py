@@ -48,9 +48,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from naiad.compression import STORED, Buffer, CompressionError, compress, decompress
 from naiad.errors import DamagedData, NewerFormat
 from naiad.integers import EXACT
-from naiad.storage.local.index.compression import STORED, Buffer, CompressionError, compress, decompress
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from naiad.kinds import LINES, MEMBERS, POINTS, SERIES, TAGS
+from naiad.lines import Lines, is_after
 from naiad.ops import (
     Assign,
     Configure,
@@ -29,7 +30,6 @@ from naiad.ops import (
 )
 from naiad.scalars import NONE
 from naiad.storage.local.index.last_writer import NEVER, Key
-from naiad.storage.local.index.lines import Lines, is_after
 from naiad.storage.local.index.states import (
     ANY,
     DELETED,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from naiad.compression import Buffer
 from naiad.storage.local.index.columns import (
     FLOATS,
     INTEGERS,
@@ -23,7 +24,6 @@ from naiad.storage.local.index.columns import (
     require_equal_items,
     split_block,
 )
-from naiad.storage.local.index.compression import Buffer
 
 BUCKET = 256
 """Points that one item of a pyramid stands for; the last stands for what is left."""

@@ -12,9 +12,9 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from naiad.kinds import MEMBERS, POINTS, TAGS, TEXTS
+from naiad.lines import Lines
 from naiad.ops import Assign, Count, Digest, Incoming, Millisecond, Moment, Op, Path, Plain, Step, Tags, Text
 from naiad.storage.local.index.last_writer import NEVER
-from naiad.storage.local.index.lines import Lines
 from naiad.storage.local.index.states import DELETED, Deletions, FieldState, Last, Series, Shared, WriterState
 
 FORMAT = 1

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from naiad.kinds import KINDS, MEMBERS, TAGS
+from naiad.lines import LineRun, Lines
 from naiad.ops import Millisecond, Plain, Step, Text
 from naiad.storage.local.index.last_writer import NEVER, Key, LastWriterSet
-from naiad.storage.local.index.lines import LineRun, Lines
 
 ANY = ""
 """In `Deletions`: fields of every kind."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from naiad.storage.local.index.lines import LONGEST_LINE, LineRun, Lines
+from naiad.lines import LONGEST_LINE, LineRun, Lines
 
 
 def texts(runs: list[LineRun]) -> list[str]:
