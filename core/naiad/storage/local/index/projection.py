@@ -29,12 +29,13 @@ from naiad.ops import (
     Tags,
 )
 from naiad.scalars import NONE
-from naiad.storage.local.index.last_writer import NEVER, Key
 from naiad.storage.local.index.states import (
     ANY,
     DELETED,
+    NEVER,
     Deletions,
     FieldState,
+    Key,
     Remnant,
     Shared,
     TextPoint,

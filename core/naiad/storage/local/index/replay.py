@@ -40,11 +40,10 @@ from naiad.ops import (
 from naiad.refs import ArtifactRef, FileRef
 from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.local.index.index import Index
-from naiad.storage.local.index.last_writer import NEVER
 from naiad.storage.local.index.points import Columns
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.series import points_by_writer, read_shares, texts_by_writer
-from naiad.storage.local.index.states import ANY, FieldState, WriterState
+from naiad.storage.local.index.states import ANY, NEVER, FieldState, WriterState
 from naiad.storage.local.journal.frames import encode_frame, file_header
 from naiad.storage.local.journal.records import RECORD_TYPE
 from naiad.storage.local.journal.segment import with_header

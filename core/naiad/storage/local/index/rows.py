@@ -14,8 +14,7 @@ import msgspec
 from naiad.kinds import MEMBERS, POINTS, TAGS, TEXTS
 from naiad.lines import Lines
 from naiad.ops import Assign, Count, Digest, Incoming, Millisecond, Moment, Op, Path, Plain, Step, Tags, Text
-from naiad.storage.local.index.last_writer import NEVER
-from naiad.storage.local.index.states import DELETED, Deletions, FieldState, Last, Series, Shared, WriterState
+from naiad.storage.local.index.states import DELETED, NEVER, Deletions, FieldState, Last, Series, Shared, WriterState
 
 FORMAT = 1
 """Version of the whole run folder. A release opens every earlier one and refuses a later one untouched."""
