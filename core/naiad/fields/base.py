@@ -10,7 +10,8 @@ from naiad import html
 from naiad.convert import with_article
 from naiad.errors import FieldConflict, NaiadError, WrongVerb
 from naiad.ops import Op
-from naiad.storage.base import Change, PointColumns, RunReader, RunWriter
+from naiad.storage.base import Change, RunReader, RunWriter
+from naiad.storage.results import PointColumns
 
 P = ParamSpec("P")
 T = TypeVar("T")

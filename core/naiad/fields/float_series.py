@@ -11,7 +11,8 @@ from naiad.errors import FieldConflict, InvalidArgument, shown
 from naiad.fields.series import Series
 from naiad.ops import Configure, Define
 from naiad.slots import PointLog
-from naiad.storage.base import Change, PointColumns, RunWriter
+from naiad.storage.base import Change, RunWriter
+from naiad.storage.results import PointColumns
 from naiad.types import FloatSeries as FloatSeriesValue
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from naiad.records import (
     Texts,
 )
 from naiad.refs import incoming
-from naiad.storage.base import Change, PointColumns
+from naiad.storage.base import Change
+from naiad.storage.results import PointColumns
 from naiad.types import FileSeries
 
 MOST_TEXTS, MOST_BYTES = 1_000, 1 << 20

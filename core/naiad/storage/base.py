@@ -32,6 +32,7 @@ from naiad.storage.results import (
     Damage,
     Joining,
     Last,
+    PointColumns,
     PointPage,
     Points,
     Shadowed,
@@ -42,14 +43,6 @@ from naiad.storage.results import (
 if TYPE_CHECKING:
     from naiad.file import File  # with its conversions and plugins, of which a listing has no use
     from naiad.refs import FileRef
-
-
-class PointColumns(NamedTuple):
-    """Points of one float series: three sequences of one length, checked."""
-
-    values: Sequence[float]
-    steps: Sequence[int | float]
-    times: Sequence[float]
 
 
 class Change(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
@@ -28,6 +29,14 @@ class Damage(Struct, frozen=True):
         where = self.file if self.offset is None else f"{self.file} at byte {self.offset}"
         field = "" if self.path is None else f' (field "{self.path}")'
         return f"{where}: {self.what}{field}"
+
+
+class PointColumns(NamedTuple):
+    """Points of one float series: three sequences of one length, checked."""
+
+    values: Sequence[float]
+    steps: Sequence[int | float]
+    times: Sequence[float]
 
 
 class Points(NamedTuple):

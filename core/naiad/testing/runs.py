@@ -22,7 +22,8 @@ from naiad.kinds import ATOM_OF, DERIVED, LINES, MEMBERS, POINTS, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
 from naiad.refs import FileRef, incoming
 from naiad.slots import pack_int
-from naiad.storage.base import Change, PointColumns, RunReader, RunWriter, Store
+from naiad.storage.base import Change, RunReader, RunWriter, Store
+from naiad.storage.results import PointColumns
 
 ATOMS: dict[str, tuple[str, Plain]] = {
     "a/bool": (ATOM_OF[bool], True),

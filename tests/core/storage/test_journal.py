@@ -19,12 +19,12 @@ import pytest
 from naiad.ops import Assign, Delete, Open, Strings
 from naiad.settings import Tuning
 from naiad.slots import RECORD, SEGMENT_HEADER, pack_int
-from naiad.storage.base import PointColumns
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.records import pack_records
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
+from naiad.storage.results import PointColumns
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from naiad.refs import FileRef
 from naiad.rewinds import MONITORING, Rewind
 from naiad.settings import Tuning
 from naiad.slots import PointLog
-from naiad.storage.base import STOP_SECONDS, Change, PointColumns, RunReader
+from naiad.storage.base import STOP_SECONDS, Change, RunReader
 from naiad.storage.local.ids import refusals, remember_to_sync, sync_names
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
@@ -49,7 +49,7 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Action, Maintenance
 from naiad.storage.local.outbox import attach, free
 from naiad.storage.local.peers import PeerWatcher
-from naiad.storage.results import FIRST, Joining, Shadowed
+from naiad.storage.results import FIRST, Joining, PointColumns, Shadowed
 
 if TYPE_CHECKING:
     from naiad.storage.local.ingest import Ingest  # loaded by the first file, as the reader is by the first read

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
-from naiad.storage.base import PointColumns
 from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
 from naiad.storage.local.journal.files import JournalSource
 from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
 from naiad.storage.local.journal.sums import FileCover, Range
 from naiad.storage.local.layout import newer_format
-from naiad.storage.results import Damage
+from naiad.storage.results import Damage, PointColumns
 
 RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
 Records = npt.NDArray[np.void]
