@@ -1,4 +1,4 @@
-"""Slots: where the next point of a run may be packed, and the record that a point is.
+"""Slots: where the next point of a run may be packed, and the layout there: a header, then a record for each point.
 
 `Handler.append` packs a record into the page of a slot by itself, so the layout is a part of the storage interface.
 """
@@ -19,6 +19,11 @@ FLOAT_STEP = 1 << 31
 
 SEGMENT_HEADER = 64
 """Bytes of a segment, a file of records, before its first record."""
+
+SEGMENT_MAGIC = b"NAIADSEG"
+SEGMENT_VERSION = 1
+SEGMENT_FORM = struct.Struct("<8sIIQdQI20x")
+"""The header of a segment: magic, version, bytes of a record, process, time, bytes once sealed, their crc32."""
 
 RECORD_FORM = "qddII"
 """Step, value, time, number of the series and commit word, for `struct`."""

@@ -19,11 +19,10 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from naiad.integers import EXACT
-from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_FORM, SEGMENT_HEADER, SEGMENT_MAGIC, SEGMENT_VERSION
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.files import JournalFile
-from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
 from naiad.storage.local.journal.sums import FileCover
 
 LONGEST = 1024 * 1024
@@ -161,8 +160,8 @@ def _is_sound(data: bytes, cover: FileCover | None) -> bool:
     """Whether a segment has the header and the checksums that it should have."""
     if len(data) < SEGMENT_HEADER:
         return False
-    magic, version, record, _pid, _created, end, crc = HEADER_FORM.unpack(data[: HEADER_FORM.size])
-    if (magic, version, record) != (MAGIC, VERSION, RECORD) or end > len(data):
+    magic, version, record, _pid, _created, end, crc = SEGMENT_FORM.unpack(data[: SEGMENT_FORM.size])
+    if (magic, version, record) != (SEGMENT_MAGIC, SEGMENT_VERSION, RECORD) or end > len(data):
         return False
     if end and zlib.crc32(memoryview(data)[SEGMENT_HEADER:end]) != crc:
         return False

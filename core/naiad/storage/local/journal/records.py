@@ -10,10 +10,9 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
+from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_FORM, SEGMENT_HEADER, SEGMENT_MAGIC, SEGMENT_VERSION
 from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
 from naiad.storage.local.journal.files import JournalSource
-from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
 from naiad.storage.local.journal.sums import FileCover, Range
 from naiad.storage.local.layout import newer_format
 from naiad.storage.results import Damage, PointColumns
@@ -112,8 +111,8 @@ def read_header(data: bytes) -> tuple[int, int, int]:
     """
     if len(data) < SEGMENT_HEADER:
         raise ValueError(f"a segment's header has {SEGMENT_HEADER} bytes, this file only {len(data)}")
-    magic, version, record, _pid, _created, sealed, crc = HEADER_FORM.unpack(data[: HEADER_FORM.size])
-    if magic != MAGIC or record != RECORD:
+    magic, version, record, _pid, _created, sealed, crc = SEGMENT_FORM.unpack(data[: SEGMENT_FORM.size])
+    if magic != SEGMENT_MAGIC or record != RECORD:
         raise ValueError("its header is not that of a segment")
     return version, sealed, crc
 
@@ -194,8 +193,8 @@ def _sealed(header: bytes, file: JournalSource, damages: list[Damage]) -> tuple[
         if header.strip(b"\0"):  # else it is just being made, or a power cut took all of it
             damages.append(Damage(file.place, str(error), offset=0))
         return ()
-    if version > VERSION:
-        raise newer_format(version, VERSION, file)
+    if version > SEGMENT_VERSION:
+        raise newer_format(version, SEGMENT_VERSION, file)
     return (end, crc) if end else ()
 
 

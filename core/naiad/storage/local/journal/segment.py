@@ -26,16 +26,13 @@ from collections.abc import Iterator
 
 from naiad import clock
 from naiad.disk import allocate, new_file, save, write_all
-from naiad.slots import DEAD_SLOT, RECORD, SEGMENT_HEADER, Slot
+from naiad.slots import DEAD_SLOT, RECORD, SEGMENT_FORM, SEGMENT_HEADER, SEGMENT_MAGIC, SEGMENT_VERSION, Slot
 from naiad.storage.local.journal.log_file import LogFile
 
-MAGIC = b"NAIADSEG"
-VERSION = 1
 COMMIT_AT = 28
 
 _call = operator.methodcaller("__call__")
 _beyond = itertools.repeat(1 << 40)
-HEADER_FORM = struct.Struct("<8sIIQdQI20x")
 SEAL_AT = 32
 
 HOLE_SECONDS = 0.2
@@ -59,7 +56,7 @@ class Segment(LogFile):
             SEGMENT_HEADER,
         )  # offsets not handed out yet, and where they end
         self.allot(size // RECORD)
-        header = HEADER_FORM.pack(MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
+        header = SEGMENT_FORM.pack(SEGMENT_MAGIC, SEGMENT_VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
         if self._map is None:
             write_all(fd, header)
         else:
@@ -258,12 +255,12 @@ def put_record(segment: Segment, record: bytes, at: int) -> None:
 
 def open_header() -> bytes:
     """The header of a segment that another machine writes, while it grows."""
-    return HEADER_FORM.pack(MAGIC, VERSION, RECORD, 0, clock.now(), 0, 0).ljust(SEGMENT_HEADER, b"\0")
+    return SEGMENT_FORM.pack(SEGMENT_MAGIC, SEGMENT_VERSION, RECORD, 0, clock.now(), 0, 0).ljust(SEGMENT_HEADER, b"\0")
 
 
 def is_header(data: bytes) -> bool:
     """Whether a segment that begins with these bytes has its header already."""
-    return len(data) >= SEGMENT_HEADER and data.startswith(struct.pack("<8sII", MAGIC, VERSION, RECORD))
+    return len(data) >= SEGMENT_HEADER and data.startswith(struct.pack("<8sII", SEGMENT_MAGIC, SEGMENT_VERSION, RECORD))
 
 
 def seal_fields(end: int, crc: int) -> bytes:
@@ -273,7 +270,9 @@ def seal_fields(end: int, crc: int) -> bytes:
 
 def with_header(records: bytes) -> bytes:
     """A whole segment of these records, sealed; for a repair, which may have left stretches of zeros among them."""
-    header = HEADER_FORM.pack(MAGIC, VERSION, RECORD, 0, 0.0, SEGMENT_HEADER + len(records), zlib.crc32(records))
+    header = SEGMENT_FORM.pack(
+        SEGMENT_MAGIC, SEGMENT_VERSION, RECORD, 0, 0.0, SEGMENT_HEADER + len(records), zlib.crc32(records)
+    )
     return header.ljust(SEGMENT_HEADER, b"\0") + records
 
 
