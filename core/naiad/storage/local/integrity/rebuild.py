@@ -6,23 +6,29 @@ the file counts as folded.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
+import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import delete, insert
 
-from naiad.ops import Define, Frame, Op, encode_ops
+from naiad.errors import DamageWarning
+from naiad.kinds import FILES, MEMBERS, TEXTS
+from naiad.ops import Define, Delete, Frame, Members, Op, Strings, encode_ops
 from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
+from naiad.storage.local.files import file_texts, what_is_damaged
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import position_row
-from naiad.storage.local.integrity.losses import Losses, without_damaged_files
+from naiad.storage.local.index.states import FieldState
+from naiad.storage.local.integrity.losses import Losses
 from naiad.storage.local.integrity.salvage import NAMELESS, salvage
 from naiad.storage.local.integrity.seal import BASE, Seal, damaged_blocks
 from naiad.storage.local.journal.bit_errors import BLOCK
@@ -155,10 +161,52 @@ def _folds(copy: RunDirectory) -> int | None:
 def _drop_damaged_files(new: RunDirectory, losses: Losses, sequences: Sequences) -> None:
     """Take stored files out of the run whose content is damaged, by ops of a writer that it has."""
     reader = Reader(new)
-    ops = [*without_damaged_files(reader, losses)]
+    ops = [*_without_damaged_files(reader, losses)]
     writer = next(iter(reader.projection().writers), None)
     if ops and writer is not None:
         _add_ops(new, writer, 2 * LAST_FILE, ops, sequences)
+
+
+def _without_damaged_files(reader: Reader, losses: Losses) -> Iterator[Op]:
+    """Return ops that remove the files with damaged content from a run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)
+        checked: dict[tuple[str, int | None], str] = {}
+        at = max((writer.at for writer in reader.projection().writers.values()), default=0.0)
+        for state, texts in reader.states(FILES):
+            at = math.nextafter(max(at, state.at), math.inf)
+            yield from _removal(reader, state, texts, at, checked, losses)
+
+
+def _removal(
+    reader: Reader,
+    state: FieldState,
+    texts: list[str],
+    at: float,
+    checked: dict[tuple[str, int | None], str],
+    losses: Losses,
+) -> Iterator[Op]:
+    def is_damaged(text: str) -> bool:
+        what, name = what_is_damaged(reader, text, checked)
+        losses.blobs |= {name} if what and name else set()
+        return bool(what)
+
+    if state.kind == MEMBERS:
+        gone = [name for name, text in state.members.items() if is_damaged(text)]
+        losses.files += [f"{state.path}/{name}" for name in gone]
+        if gone:
+            yield Members(state.path, {}, gone, False, at)
+    elif state.kind in TEXTS:
+        bad = {i for i, text in enumerate(texts) if is_damaged(text)}
+        if bad:
+            found = reader.texts(state.path, state.kind)
+            losses.files += [f"{state.path} at step {found.steps[i]:g}" for i in sorted(bad)]
+            rows = [row for i, row in enumerate(zip(*found, strict=True)) if i not in bad]
+            steps, kept, times = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+            yield Strings(state.path, kept, steps, [time / 1000 for time in times], True, at, state.kind)
+    elif any(map(is_damaged, file_texts(state, texts))):
+        losses.files.append(state.path)
+        yield Delete(state.path, at)
 
 
 def _name_the_nameless(new: RunDirectory, sequences: Sequences) -> None:
