@@ -53,7 +53,7 @@ LATE = {
     "naiad.storage.local.writer": "writing",
 }
 """Modules that are imported where they are first needed, though they are light: no start of a script waits for them."""
-LEVELS_OF_STORAGE = 10
+LEVELS_OF_STORAGE = 9
 """The longest chain of imports inside `naiad.storage`, from the interface, two levels, to the opening of a store.
 
 The highest is the opening, over the store of a folder and that of a database, which uses its journal and its index."""

@@ -20,13 +20,13 @@ from naiad.kinds import ASPECTS
 from naiad.query.parser import parse
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
 from naiad.storage.sql import tables, values
+from naiad.storage.sql.cells import INDEXED_TEXT
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.grid import count, grid
 from naiad.storage.sql.rows import find
-from naiad.storage.sql.search import search
-from naiad.storage.sql.translate import field_numbers
-from naiad.storage.sql.values import INDEXED_TEXT, Entry, Stamp
+from naiad.storage.sql.search import field_numbers, search
+from naiad.storage.sql.values import Entry, Stamp
 
 Facts = dict[tuple[str, str], Any]
 SIGNS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}

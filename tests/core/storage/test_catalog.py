@@ -22,7 +22,7 @@ from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.ids import Register
 from naiad.storage.local.store import Store
 from naiad.storage.sql import catalog as sql_catalog
-from naiad.storage.sql.values import INDEXED_TEXT
+from naiad.storage.sql.cells import INDEXED_TEXT
 
 
 @pytest.fixture

@@ -117,6 +117,10 @@ class Negated(Clause, frozen=True):
     clause: Clause
 
 
+ALL = All(())
+"""The condition that holds of everything."""
+
+
 def rendered(clause: Clause) -> tuple[str, dict[str, object]]:
     """Return the text of a clause, and its parameters by name."""
     parameters: dict[str, object] = {}

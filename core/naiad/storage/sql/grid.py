@@ -16,12 +16,12 @@ from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
-from naiad.storage.sql.connection import Connection, Part, Statement
+from naiad.storage.sql.cells import text_of
+from naiad.storage.sql.connection import ALL, Connection, Part, Statement
 from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, present_fields, sort_order, unmatched_fields
 from naiad.storage.sql.search import columns_of, conditions, order_of, search
 from naiad.storage.sql.summaries import IN_TRASH
-from naiad.storage.sql.translate import text_of
-from naiad.storage.sql.values import ALL, fields, fields_at, shown, shown_cells
+from naiad.storage.sql.values import fields, fields_at, shown, shown_cells
 
 Numbered = list[tuple[int, str]]
 """Number and kind of the fields at one path."""

@@ -11,11 +11,10 @@ from naiad.errors import InvalidArgument
 from naiad.kinds import KINDS, SYS
 from naiad.query.tree import FieldName, Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
-from naiad.storage.sql.connection import All, Clause, Connection, Either, Part, Statement
+from naiad.storage.sql.connection import ALL, All, Clause, Connection, Either, Part, Statement
 from naiad.storage.sql.search import Sort, in_scope, search
 from naiad.storage.sql.translate import Numbers
 from naiad.storage.sql.values import (
-    ALL,
     AT_PATHS,
     SMALL_ROWS,
     fields_at,

@@ -12,10 +12,10 @@ from msgspec import Struct
 from naiad.container_kinds import ContainerKind
 from naiad.integers import LARGEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
-from naiad.query.tree import And, Compare, Contains, Node, OneOf
+from naiad.query.tree import And, Compare, Contains, Node, OneOf, leaves
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
-from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, narrowed
-from naiad.storage.sql.values import LAST_CONTAINER, Shown, shown_at
+from naiad.storage.sql.translate import Numbers, condition, holders, narrowed
+from naiad.storage.sql.values import LAST_CONTAINER, Shown, fields_at, shown_at
 
 FEW = 10_000
 """Containers that are looked at one by one without a second thought."""
@@ -115,6 +115,11 @@ def search(
         limit, offset = limit - len(found), 0 if found else offset - passed
         found += _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=limit, offset=offset)
     return found
+
+
+def field_numbers(connection: Connection, tree: Node) -> Numbers:
+    """Look up the fields that a tree names; those that no container has are left out."""
+    return fields_at(connection, [leaf.field.path for leaf, _depth in leaves(tree)])
 
 
 def _page(connection: Connection, statement: Statement, **parameters: object) -> list[Shown]:

@@ -11,8 +11,8 @@ from naiad.query.tree import Node
 from naiad.scalars import from_microseconds
 from naiad.storage.catalog import Changes, Summary
 from naiad.storage.sql.connection import All, Clause, Connection, Negated, Part, Statement
-from naiad.storage.sql.search import NUMBER, OF_KIND, OF_PROJECT
-from naiad.storage.sql.translate import condition, field_numbers, narrowed
+from naiad.storage.sql.search import NUMBER, OF_KIND, OF_PROJECT, field_numbers
+from naiad.storage.sql.translate import condition, narrowed
 from naiad.storage.sql.values import (
     FACTS,
     Shown,

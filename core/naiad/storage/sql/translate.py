@@ -14,19 +14,13 @@ from naiad.integers import LARGEST, SMALLEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.criteria import TRASHED
 from naiad.query.tree import And, AnyKind, Compare, Contains, IsChild, Leaf, Matches, Node, Not, OneOf, Or, leaves
-from naiad.storage.sql import values
-from naiad.storage.sql.connection import All, Clause, Connection, Either, Negated, Part, Statement
-from naiad.storage.sql.values import INDEXED_TEXT
+from naiad.storage.sql.cells import INDEXED_TEXT, text_of
+from naiad.storage.sql.connection import ALL, All, Clause, Either, Negated, Part, Statement
 
 NEVER = Either(())
 """The condition that holds of nothing."""
 Numbers = dict[tuple[str, str], int]
 """The number of each field of the catalog that a query names, by path and kind."""
-
-
-def field_numbers(connection: Connection, tree: Node) -> Numbers:
-    """Look up the fields that a tree names; those that no container has are left out."""
-    return values.fields_at(connection, [leaf.field.path for leaf, _depth in leaves(tree)])
 
 
 def narrowed(node: Node, numbers: Numbers) -> Node:
@@ -69,13 +63,6 @@ def holders(leaf: Leaf, numbers: Numbers) -> Clause:
     return Part(_HOLDERS[_is_of_tags(leaf)], {"field": number, "test": _test(leaf)})
 
 
-def text_of(table: Any) -> Any:
-    """The whole text of a cell, as an expression of SQLAlchemy."""
-    import sqlalchemy
-
-    return sqlalchemy.func.coalesce(table.c.whole, table.c.txt)
-
-
 def _is_of_tags(leaf: Leaf) -> bool:
     return isinstance(leaf, Contains) and leaf.field.kind == TAGS
 
@@ -94,7 +81,7 @@ def _test(leaf: Leaf) -> Clause:
         if leaf.project is None:
             return Part(_IS_UID_OF_ANY, {"kind": RUN.folder})
         return Part(_IS_UID_OF, {"kind": RUN.folder, "project": leaf.project})
-    return Part(_MATCHES, {"pattern": leaf.pattern}) if isinstance(leaf, Matches) else values.ALL
+    return Part(_MATCHES, {"pattern": leaf.pattern}) if isinstance(leaf, Matches) else ALL
 
 
 def _comparison(leaf: Compare) -> Clause:

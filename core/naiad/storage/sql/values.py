@@ -26,10 +26,8 @@ from naiad.kinds import ASPECTS, ATOM_OF, DERIVED, KINDS, PARENT, PARENT_UID, PO
 from naiad.ops import Plain
 from naiad.scalars import unpack_text
 from naiad.storage.catalog import MOST_DAMAGED, NO_LOSSES, Cell, Losses
-from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
-
-INDEXED_TEXT = 200
-"""Characters of a text that the index holds; of a longer one the whole stands beside it."""
+from naiad.storage.sql.cells import INDEXED_TEXT
+from naiad.storage.sql.connection import ALL, All, Clause, Connection, Part, Statement
 
 MOST_PATHS = 5_000
 """Paths that one statement asks for."""
@@ -39,9 +37,6 @@ MOST_NUMBERS = 500
 
 _WRITTEN = ("number", "uid", "kind", "id", "project", "state", "created", "losses", "stamp", "seal", "cells", "crc")
 """The columns of a container that are written whenever it has changed, in the order of its table."""
-
-ALL = All(())
-"""The condition that holds of everything."""
 
 _statement = partial(Statement, "naiad.storage.sql.tables")
 TABLES = _statement("catalog", lambda _sql, t: t.metadata)
