@@ -443,7 +443,13 @@ class Cluster(AnyServer):
         """Delete everything but the tokens."""
         kept = ("naiad.about", "naiad_catalog.about", "naiad.alembic_version")
         tables = [name for (name,) in self.ask(TABLES) if name.startswith("naiad") and name not in kept]
-        self.ask(f"truncate {', '.join(tables)}")
+        for left in range(9, -1, -1):
+            try:
+                self.ask(f"truncate {', '.join(tables)}")
+                return
+            except psycopg.errors.DeadlockDetected:  # a worker locks the same tables in another order
+                if not left:
+                    raise
 
     def stop(self) -> None:
         self.proxy.stop()
