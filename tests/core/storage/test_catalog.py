@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -376,8 +377,8 @@ def test_fault_of_the_program_leaves_the_catalog_as_it_is(place: Store) -> None:
     catalog.summaries()
     before = catalog.changes().mark
 
-    with pytest.raises(sqlite3.ProgrammingError):
-        catalog.read(lambda _connection: sqlite3.connect(":memory:").execute("SELECT ?, ?", (1,)))
+    with contextlib.closing(sqlite3.connect(":memory:")) as other, pytest.raises(sqlite3.ProgrammingError):
+        catalog.read(lambda _connection: other.execute("SELECT ?, ?", (1,)))
     assert before == catalog.changes().mark
 
 
