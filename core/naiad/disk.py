@@ -348,9 +348,11 @@ def sync_all(paths: Sequence[str | Path]) -> list[OSError]:
 def _sync(waiting: deque[str | Path], done: SimpleQueue[OSError | None]) -> None:
     with contextlib.suppress(IndexError):
         while True:
-            path, error = waiting.popleft(), None
+            path = waiting.popleft()
+            error: OSError | None = OSError(errno.EIO, "it was not synced", os.fspath(path))  # whatever ends the sync
             try:
                 sync_folder(path)
+                error = None
             except OSError as problem:
                 error = problem
             finally:
@@ -359,10 +361,12 @@ def _sync(waiting: deque[str | Path], done: SimpleQueue[OSError | None]) -> None
 
 def _sync_others() -> None:
     """Sync beside other threads, until nothing has come for a while."""
-    with contextlib.suppress(Empty):
-        while True:
-            _sync(*_to_sync.get(timeout=IDLE_SECONDS))
-    _syncing.discard(threading.current_thread())
+    try:
+        with contextlib.suppress(Empty):
+            while True:
+                _sync(*_to_sync.get(timeout=IDLE_SECONDS))
+    finally:
+        _syncing.discard(threading.current_thread())
 
 
 def _forget_threads() -> None:

@@ -20,9 +20,6 @@ from queue import Empty, SimpleQueue
 
 from naiad import clock
 
-RETRY_SECONDS = 1.0
-"""Between two attempts to start a thread in a process that has as many as it may have."""
-
 
 class PeriodicThread:
     """One such thread. It calls `go` every few seconds, at once when it is woken, and at its end `leave`.
@@ -92,6 +89,7 @@ class PeriodicThread:
         """Go round until the end, for the first time at once."""
         while not self.is_ending:
             self._go()
+            _waiter.go_on()
             self._sleep()
         with self._lock:
             self._is_done = True
@@ -179,19 +177,23 @@ class _Waiter:
                     found = self._leave_for(first)
             if found is None:
                 with contextlib.suppress(Empty):
-                    self._changed.get(timeout=rest if rest > 0 else RETRY_SECONDS)
+                    self._changed.get(timeout=rest)
         found.run()
 
-    def _leave_for(self, first: PeriodicThread) -> PeriodicThread | None:
-        """Make this the thread of one, and start another that waits for the rest; None if the system has none left."""
+    def go_on(self) -> None:
+        """Start the thread that waits, where the system had none left before."""
+        if self._due and not self._is_waiting:
+            with self._lock, contextlib.suppress(RuntimeError):
+                if self._due and not self._is_waiting:
+                    self._begin()
+
+    def _leave_for(self, first: PeriodicThread) -> PeriodicThread:
+        """Make this the thread of one, and start another that waits for the rest."""
         self._is_waiting = False
-        if len(self._due) > 1:
-            try:
-                self._begin()
-            except RuntimeError:
-                self._is_waiting = True
-                return None
         del self._due[first]
+        if self._due:
+            with contextlib.suppress(RuntimeError):  # the system has none left: see `go_on`
+                self._begin()
         first.take(threading.current_thread())
         return first
 

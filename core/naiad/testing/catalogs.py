@@ -205,6 +205,23 @@ class CatalogTests(StoreFixtures):
         assert (by_tags.total, by_tags.counts) == (7, [1])
         assert by_tags.keys[0][0] in {("all", "t0"), ("all", "t1")}
 
+    def test_groups_by_last_texts_and_by_a_path_of_two_kinds(self, store: Store) -> None:
+        """A series of texts counts by its last one; True, where others have a number, is 1."""
+        for number, value in enumerate([True, 0.5, 2.5]):
+            _run, writer = begin(store, name=f"run {number}")
+            writer.write([
+                Change("log", LINES, (Strings("log", [f"line {number % 2}"], [0], [1.0], fresh=True),)),
+                assign("x", ATOM_OF[type(value)], value),
+            ])  # fmt: skip
+            writer.stop()
+        catalog = store.catalog()
+        by_text = catalog.groups(RUN, None, None, ["log"])
+        by_number = catalog.groups(RUN, None, None, ["x"])
+
+        assert dict(zip(by_text.keys, by_text.counts, strict=True)) == {("line 0",): 2, ("line 1",): 1}
+        assert sorted(by_number.keys) == [(0.5,), (1.0,), (2.5,)]
+        assert not any(value is True for (value,) in by_number.keys)
+
     def test_changes_since_a_mark_are_told(self, store: Store) -> None:
         """New, changed and deleted containers, each once; after a mark without a meaning all may have changed."""
         run, writer = begin(store, name="one")

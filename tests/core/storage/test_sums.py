@@ -208,6 +208,19 @@ def test_lost_sums_are_named(tmp_path: Path) -> None:
     assert [f"journal/{path.name}"] == [damage.file for damage in verify(folder)]
 
 
+def test_run_whose_sums_were_lost_is_not_sealed_with_damaged_points(waiting: Writer) -> None:
+    """A seal would declare the damaged bytes to be the right ones."""
+    folder = waiting.folder
+    only(folder, "sums").unlink()
+    with min(folder.journal.glob("*.seg")).open("r+b") as stream:
+        stream.seek(SEGMENT_HEADER + RECORD + 8)
+        stream.write(b"\xff\x01\x02\x03")
+    with pytest.warns(UserWarning, match="could not be sealed"):
+        waiting.stop()
+
+    assert not folder.seal.exists()
+
+
 def test_a_sealed_run_that_somebody_came_back_to_is_still_vouched_for(waiting: Writer) -> None:
     waiting.stop()
     folder = waiting.folder

@@ -280,8 +280,10 @@ class Maintenance:
         elif journal is not None and journal.directory.sums.is_made:
             journal.cover()
         # Before the seal, whose checksums would declare damaged bytes to be the right ones. A run of a second or less
-        # has no sums to compare with.
-        if not is_alone or self._folder.index.exists() or any(name.endswith((SUMS, BASE)) for name in names):
+        # has no sums to compare with; those that were made and are gone are damage.
+        has_sums = journal is not None and journal.directory.sums.is_made
+        has_sums = has_sums or any(name.endswith((SUMS, BASE)) for name in names)
+        if has_sums or not is_alone or self._folder.index.exists():
             self._refuse_damage()
         if not is_alone:
             self._remove_dead_leases({me})

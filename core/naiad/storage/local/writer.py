@@ -505,7 +505,8 @@ class Writer:
         """In the background: a spare segment, a sync a second, a fold when it is worth it, a sign of life."""
         if not self._covering.is_running():  # of a run that is over at once there is nothing to cover
             self._cover()
-            self._covering.start()
+            with contextlib.suppress(RuntimeError):  # the system has no thread left: the next round tries again
+                self._covering.start()
         self._tend()
         is_time = self._rounds.is_time
         if self.journal.directory.is_troubled and is_time("free", FREE_SECONDS):

@@ -190,7 +190,9 @@ def _key(row: Any, keys: Sequence[tuple[Numbered, str]], orders: Sequence[str]) 
         part = row[at : at + len(columns)]
         at += len(columns)
         if aspect == "last":
-            yield _value(numbered[0][1] if numbered else "", **dict(zip(columns, part, strict=True)))
+            # Of a path with several kinds the row does not say which: True is 1 there, and 0.5 must not become True.
+            kinds = {kind for _number, kind in numbered}
+            yield _value(kinds.pop() if len(kinds) == 1 else "", **dict(zip(columns, part, strict=True)))
         else:
             yield part[0]
 
@@ -207,7 +209,7 @@ def _value(
         return txt if whole is None else whole
     if integer is not None:
         return integer
-    return None if num is None else bool(num) if KINDS[kind].holds == "boolean" else num
+    return None if num is None else bool(num) if kind and KINDS[kind].holds == "boolean" else num
 
 
 def _decoded_groups(

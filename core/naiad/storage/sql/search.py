@@ -45,7 +45,8 @@ def order_of(fields: Sequence[tuple[int, str]], aspect: str) -> str:
     """One of `ORDERS`: the columns of a cell that have the values of these fields."""
     if aspect != "last":
         return aspect
-    kinds = {KINDS[kind].sorted_as for _number, kind in fields}
+    # Series of texts cannot be sorted by; their values are texts all the same, by which runs are grouped.
+    kinds = {KINDS[kind].sorted_as or "text" for _number, kind in fields}
     return "number" if "text" not in kinds else "text" if len(kinds) == 1 else "mixed"
 
 

@@ -85,11 +85,16 @@ def write_seal(folder: RunDirectory, room: str = "") -> None:
         # A file that is made takes longer where others were removed a moment ago: ext4 looks at each of them.
         with contextlib.suppress(OSError):
             os.rename(folder.journal / room, hidden)
-    with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as stream:
-        stream.write(json.dumps({**body, "crc32": _crc(body)}).encode())
-        stream.truncate()
-    for error in sync_all([*map(folder.path.joinpath, names), folder.journal, hidden]):
-        raise error
+    try:
+        with open(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb") as stream:
+            stream.write(json.dumps({**body, "crc32": _crc(body)}).encode())
+            stream.truncate()
+        for error in sync_all([*map(folder.path.joinpath, names), folder.journal, hidden]):
+            raise error
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(hidden)  # on a full disk it would keep the room that was reserved
+        raise
     os.replace(hidden, folder.seal)
     sync_folder(folder.path)
     # Last: until the seal is on the disk, the sums are all by which damage shows.

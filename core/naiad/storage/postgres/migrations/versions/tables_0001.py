@@ -125,8 +125,13 @@ begin
         select run, file, upto, crc, is_sealed from new where was is null order by run, file
         on conflict do nothing returning run, file
     ),
+    held as (
+        select r.run, r.file from naiad.received r join new on r.run = new.run and r.file = new.file
+        where new.was is not null order by r.run, r.file for update of r
+    ),
     moved as (
-        update naiad.received r set upto = new.upto, crc = new.crc, is_sealed = new.is_sealed from new
+        update naiad.received r set upto = new.upto, crc = new.crc, is_sealed = new.is_sealed
+        from new join held using (run, file)
         where r.run = new.run and r.file = new.file
             and r.upto = new.was and r.crc = new.was_crc and not r.is_sealed
         returning r.run, r.file
