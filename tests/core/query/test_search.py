@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import time
@@ -23,7 +24,7 @@ from naiad.storage.sql import tables, values
 from naiad.storage.sql.cells import INDEXED_TEXT
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
-from naiad.storage.sql.grid import count, grid
+from naiad.storage.sql.grid import count, grid, known_fields
 from naiad.storage.sql.rows import find
 from naiad.storage.sql.search import field_numbers, search
 from naiad.storage.sql.values import Entry, Stamp
@@ -174,15 +175,22 @@ def test_what_is_found_is_what_python_finds(connection: Connection, found: list[
     assert len(expected) == len(rows)
 
 
+@contextlib.contextmanager
+def counted(connection: Connection) -> Iterator[list[int]]:
+    """Count the steps that SQLite takes: the length of the list."""
+    taken: list[int] = []
+    connection.raw.set_progress_handler(lambda: taken.append(1), 1)
+    try:
+        yield taken
+    finally:
+        connection.raw.set_progress_handler(None, 0)
+
+
 def steps_of_a_page(connection: Connection, count: int) -> int:
     """How many steps SQLite takes to find the first page of so many containers by one field."""
     fill(connection, [{("x", "float"): number / 7} for number in range(count)])
-    taken = []
-    connection.raw.set_progress_handler(lambda: taken.append(1), 1)
-    try:
+    with counted(connection) as taken:
         assert 10 == len(find(connection, RUN, "p", None, sort_by="x", limit=10).rows)
-    finally:
-        connection.raw.set_progress_handler(None, 0)
     return len(taken)
 
 
@@ -190,6 +198,23 @@ def test_a_page_of_many_containers_takes_no_longer_than_one_of_few(connection: C
     few, many = steps_of_a_page(connection, 100), steps_of_a_page(connection, 3_000)
 
     assert many <= 2 * few, (few, many)
+
+
+def steps_of_fields(connection: Connection, count: int) -> int:
+    """How many steps SQLite takes to find the fields of a project of so many runs, beside a run with as many fields."""
+    fill(connection, [{("x", "float"): 0.5}] * count)
+    large: Facts = {(f"layer{number}", "float"): 0.5 for number in range(count)}
+    values.put(connection, [Entry("large", "runs", "large", "large", "finished", 0, Stamp("", ""), large)])
+    with counted(connection) as taken:
+        assert [("x", "float")] == known_fields(connection, RUN, "p")
+    assert count == len(known_fields(connection, RUN, "large"))
+    return len(taken)
+
+
+def test_fields_of_a_project_take_linear_time_beside_a_run_of_many_fields(connection: Connection) -> None:
+    few, many = steps_of_fields(connection, 150), steps_of_fields(connection, 1_500)
+
+    assert many <= 12 * few, (few, many)
 
 
 def sort_key(facts: Facts, path: str, kind: str, aspect: str) -> Any:

@@ -18,10 +18,10 @@ from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
 from naiad.storage.sql.cells import text_of
 from naiad.storage.sql.connection import ALL, Connection, Part, Statement
-from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, present_fields, sort_order, unmatched_fields
+from naiad.storage.sql.rows import BY_DEFAULT, COUNT, fields_in, nearby, present_fields, sort_order, unmatched_fields
 from naiad.storage.sql.search import columns_of, conditions, order_of, search
 from naiad.storage.sql.summaries import IN_TRASH
-from naiad.storage.sql.values import fields, fields_at, shown, shown_cells
+from naiad.storage.sql.values import fields_at, shown, shown_cells
 
 Numbered = list[tuple[int, str]]
 """Number and kind of the fields at one path."""
@@ -71,14 +71,13 @@ def grid(
 
 def count(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> int:
     """How many containers there are of which a tree is true."""
-    found: int = connection.value(_COUNT, where=conditions(connection, kind, project, tree))
+    found: int = connection.value(COUNT, where=conditions(connection, kind, project, tree))
     return found
 
 
 def known_fields(connection: Connection, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
     """Path and kind of every field that some container of the kind in the project has, sorted."""
-    is_there = Part(HELD, {"where": conditions(connection, kind, project, None)})
-    return sorted((path, each) for _number, path, each in fields(connection, is_there))
+    return sorted((path, each) for _number, path, each in fields_in(connection, kind, project))
 
 
 def common_values(
@@ -259,10 +258,6 @@ def _summary(values: Iterable[float]) -> tuple[int, float | None, float | None, 
 
 
 _statement = partial(Statement, "naiad.storage.sql.tables")
-_COUNT = _statement(
-    "container.count",
-    lambda sql, t: sql.select(sql.func.count()).select_from(t.container).where(sql.text("({where})")),
-)
 _PROJECTS = _statement(
     "container.projects",
     lambda sql, t: (
