@@ -28,6 +28,11 @@ class Listening(uvicorn.Server):
         if self.started:
             self._say()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, beginning with the event streams, which last as long as their browsers."""
+        await self.lifespan.state["watchers"].end()
+        await super().shutdown(sockets)
+
 
 def serve(
     store: Store,

@@ -302,6 +302,27 @@ def test_request_that_the_end_of_the_server_cuts_off_is_answered(store: Path, tm
     assert "Traceback" not in complaints
 
 
+def test_end_of_the_server_ends_its_event_streams_without_a_message(store: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    command = [*COMMAND, "--store", str(store), "ui", "--port", "0", "--no-browser"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        address, _, token = process.stdout.readline().strip().partition("/#token=")
+        connection = http.client.HTTPConnection(address.rpartition("//")[2], timeout=60)
+        connection.request("GET", "/api/v1/events", headers={"Authorization": f"Bearer {token}"})
+        stream = connection.getresponse()
+        begun = stream.readline() + stream.readline()
+        process.send_signal(signal.SIGINT)
+        stream.read()  # an end that is not one of the protocol raises
+        connection.close()
+        _said, complaints = process.communicate(timeout=60)
+
+    assert b"event: hello" in begun
+    assert "" == complaints
+
+
 def test_command_without_a_store_says_what_to_do(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "--store", str(tmp_path / "nothing"), "ui", "--no-browser"],

@@ -129,9 +129,9 @@ def application(
         return _refused(Problem(404, "NotFound", f"There is no route {request.url.path[:200]!r}."))
 
     @contextlib.asynccontextmanager
-    async def living(app: Starlette) -> AsyncIterator[None]:
-        async with life(), events.polling(app, store):
-            yield
+    async def living(_app: Starlette) -> AsyncIterator[dict[str, events.Watchers]]:
+        async with life(), events.polling(store) as watchers:
+            yield {"watchers": watchers}
 
     served = [PathRoute(path, _Endpoint(sites, routes), methods=None) for path, routes in by_path.items()]
     app = Starlette(

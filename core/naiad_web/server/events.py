@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
@@ -308,7 +307,7 @@ async def response(site: Site, takes: EventsWanted, request: Request) -> Streami
     Raises:
         Problem: there are too many; a run is not there.
     """
-    watchers: Watchers = request.app.state.watchers
+    watchers: Watchers = request.state.watchers
     watcher = watchers.of(site)
     since = takes.last_event_id or request.headers.get("last-event-id", "")
     loop = asyncio.get_running_loop()
@@ -382,12 +381,12 @@ def _warm(store: Store) -> None:
 
 
 @contextlib.asynccontextmanager
-async def polling(app: Starlette, store: Store) -> AsyncIterator[None]:
+async def polling(store: Store) -> AsyncIterator[Watchers]:
     """The life of an application: its watchers run while it does."""
-    watchers = app.state.watchers = Watchers()
+    watchers = Watchers()
     warming = asyncio.get_running_loop().run_in_executor(None, _warm, store)
     try:
-        yield
+        yield watchers
     finally:
         warming.cancel()
         await watchers.end()
