@@ -16,11 +16,14 @@ import time
 from collections.abc import Callable
 
 from naiad.errors import StorageError
+from naiad.storage.base import Listener
 from naiad.storage.opening import database_folder
 from naiad.storage.receiving import Accepted, Receiver
 from naiad_server.metrics import Metrics
 
 LOOK_SECONDS = 0.5
+REST_SECONDS = 5.0
+"""How often due runs are looked for without a notice."""
 BACK_OFF_SECONDS = 5.0
 STOP_SECONDS = 8.0
 DATABASE, OBJECTS = "NAIAD_SERVER_DATABASE", "NAIAD_SERVER_OBJECTS"
@@ -98,17 +101,31 @@ def main() -> None:
 def fold_due(database: str, objects: str, is_over: Callable[[], bool], told: Callable[[str], None]) -> None:
     """Fold the runs of a database that are due, until it is over."""
     folder = database_folder(database, objects)
+    listener = folder.listener()
     while not is_over():
         try:
-            due = folder.due()
+            due, seconds = folder.due()
             for number in due:
                 if is_over():
                     return
                 told(folder.fold(number))
             if not due:
-                time.sleep(LOOK_SECONDS)
+                _rest(listener, min(seconds, REST_SECONDS), is_over)
         except StorageError as error:  # the database is away: it is asked again until it is back
             _log.warning("%s", error)
             until = time.monotonic() + BACK_OFF_SECONDS
             while time.monotonic() < until and not is_over():
                 time.sleep(LOOK_SECONDS)
+
+
+def _rest(listener: Listener, seconds: float, is_over: Callable[[], bool]) -> None:
+    """Wait until a run may be due, at most so many seconds."""
+    until = time.monotonic() + seconds
+    # In steps, since the end of the process is announced elsewhere.
+    while not is_over() and (left := until - time.monotonic()) > 0:
+        try:
+            if listener.wait(min(left, LOOK_SECONDS)):
+                return
+        except StorageError:  # no notice comes: due runs are looked for as often as without any
+            time.sleep(LOOK_SECONDS)
+            return

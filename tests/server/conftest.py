@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 from places import SERVERS, Shared
+from postgres_server import Cluster
 from server_client import AnyServer
 
 import naiad
+from naiad.storage.opening import database
+from naiad.storage.postgres.receiver import Receiver
+from naiad.storage.postgres.store import PostgresStore
 
 PLAIN = {
     "capture_hardware_metrics": False,
@@ -33,6 +37,31 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
 def server(request: pytest.FixtureRequest, shared: Shared) -> AnyServer:
     """A server over a folder, and one over a database. Tests use projects and uids of their own there."""
     return shared.server(request.param)
+
+
+@pytest.fixture
+def cluster(shared: Shared) -> Cluster:
+    """The server over a database, which tests look into."""
+    found = shared.server("database")
+    assert isinstance(found, Cluster)
+    return found
+
+
+@pytest.fixture
+def opened(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[PostgresStore, Receiver]]]:
+    """The stores and receiving ends of two replicas over that database, in this process."""
+    for name, value in cluster.objects.environment.items():
+        monkeypatch.setenv(name, value)
+    found = []
+    for _ in range(2):
+        store, receiver = database(cluster.postgres.url, cluster.objects.url)
+        assert isinstance(store, PostgresStore)
+        assert isinstance(receiver, Receiver)
+        found.append((store, receiver))
+    yield found
+    for store, receiver in found:
+        store.close()
+        receiver.close()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from places import Shared
 from postgres_server import Cluster, wait_for
 
 from naiad.container_kinds import RUN, RunId
@@ -18,36 +17,21 @@ from naiad.errors import StorageError
 from naiad.ids import new_uid
 from naiad.ops import Define, Open, encode_ops
 from naiad.storage.local.journal.frames import encode_frame
-from naiad.storage.opening import database
 from naiad.storage.postgres import receiver as postgres_receiver
 from naiad.storage.postgres.connection import transaction
 from naiad.storage.postgres.folding import RUN_LOCKS, drop
 from naiad.storage.postgres.receiver import Receiver
+from naiad.storage.postgres.store import PostgresStore
 from naiad.storage.receiving import Piece, Sealing
 
 SEG, OPS = "writer.0.seg", "writer.0.ops"
 
 
 @pytest.fixture
-def cluster(shared: Shared) -> Cluster:
-    found = shared.server("database")
-    assert isinstance(found, Cluster)
-    return found
-
-
-@pytest.fixture
-def replicas(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Receiver, Receiver]]:
+def replicas(opened: list[tuple[PostgresStore, Receiver]]) -> tuple[Receiver, Receiver]:
     """The receiving ends of two replicas, in this process."""
-    for name, value in cluster.objects.environment.items():
-        monkeypatch.setenv(name, value)
-    opened = [database(cluster.postgres.url, cluster.objects.url) for _ in range(2)]
-    first, second = (receiver for _store, receiver in opened)
-    assert isinstance(first, Receiver)
-    assert isinstance(second, Receiver)
-    yield first, second
-    for store, receiver in opened:
-        store.close()  # type: ignore[attr-defined]  # of a database
-        receiver.close()
+    [(_, first), (_, second)] = opened
+    return first, second
 
 
 def registered(receiver: Receiver, project: str = "races") -> RunId:

@@ -407,6 +407,20 @@ class BlankProject(RunReader):
     tags = members = config = points = texts = _missing
 
 
+class Listener(Protocol):
+    """Waits for changes that a store announces. For one thread."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something may have changed, at most so many seconds; return whether it may.
+
+        Raises:
+            StorageError: changes are not announced now, and have to be looked for; the next call tries again.
+        """
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
 @runtime_checkable
 class Store(Protocol):
     """The runs, models, versions and projects of one place; `str(store)` names it in messages.
@@ -532,6 +546,10 @@ class Store(Protocol):
 
     def catalog(self) -> Catalog:
         """Return the catalog of the store."""
+
+    def listener(self) -> Listener | None:
+        """Return a listener to changes of the store; None if it announces none, as a folder does."""
+        return None
 
     def move(self, run: RunId, project: str) -> str:
         """Give a run the next id of another project, and return it. Its former ids go on to mean it.

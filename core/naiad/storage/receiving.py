@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from naiad.container_kinds import MODEL, ContainerKind, RunId
 from naiad.errors import ContainerNotFound, ModelKeyTaken, NaiadValueError, NameTaken, shown
+from naiad.storage.base import Listener
 
 LARGEST_PART = 900 * 1024 * 1024
 """Bytes of a part of a journal file at most; SQLite and PostgreSQL take a little more in one value."""
@@ -324,12 +325,15 @@ class Upkeep(Protocol):
 class RunFolder(Protocol):
     """The folds of a database: any process may have one."""
 
-    def due(self) -> Sequence[int]:
-        """Return the numbers of runs that are due, the most urgent first.
+    def due(self) -> tuple[Sequence[int], float]:
+        """Return the numbers of runs that are due, the most urgent first, and in how many seconds others will be.
 
         Raises:
             StorageError: the database cannot be used now.
         """
+
+    def listener(self) -> Listener:
+        """Return a listener to runs that become due."""
 
     def fold(self, number: int) -> str:
         """Fold a run; return why that was not possible, or nothing, also if another process is folding it.

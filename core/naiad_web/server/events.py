@@ -5,6 +5,7 @@
     2 get changes of the catalog            2 wait for events of the watcher
     3 read the watched runs that did        3 send it, with the mark as its id
     4 put it into the streams               4 nothing for 15 s: a comment, so that the connection stays
+    5 wait until the store announces a change, or half a second if it announces none
 
 The id of an event is the catalog's mark, which another process understands too: so a stream resumes after the server
 was started anew.
@@ -42,6 +43,10 @@ LOOK_SECONDS = 0.5
 IDLE_SECONDS = 1.0
 """How often it is looked at after nothing has changed for `QUIET_SECONDS`."""
 QUIET_SECONDS = 10.0
+ANNOUNCED_SECONDS = 10.0
+"""How often a store that announces its changes is looked at without an announcement, which may be lost."""
+HEAR_SECONDS = 1.0
+"""How long a thread waits for announcements at once; the end of the server waits for it."""
 ALIVE_SECONDS = 15.0
 MOST_STREAMS = 200
 MOST_WAITING = 100
@@ -96,11 +101,67 @@ class Seen:
     state: str = ""
 
 
+class Announcements:
+    """The changes that a store announces, heard by one thread for all watchers while there is a stream."""
+
+    def __init__(self, store: Store) -> None:
+        self._listener = store.listener()
+        self._is_heard = False
+        self._waiting: set[asyncio.Event] = set()
+        self._is_wanted = asyncio.Event()
+        self._pool = ThreadPoolExecutor(1, "naiad-hear")
+
+    async def hear(self) -> None:
+        """Hear for ever."""
+        listener, loop = self._listener, asyncio.get_running_loop()
+        if listener is None:
+            return
+        while True:
+            await self._is_wanted.wait()
+            try:
+                is_changed = await loop.run_in_executor(self._pool, listener.wait, HEAR_SECONDS)
+                self._is_heard = True
+            except (NaiadError, OSError):  # watchers look by themselves until it can be heard again
+                is_changed = self._is_heard
+                self._is_heard = False
+                await asyncio.sleep(LOOK_SECONDS)
+            for each in self._waiting if is_changed else ():
+                each.set()
+
+    def join(self, changed: asyncio.Event) -> None:
+        """Set an event at each announcement."""
+        self._waiting.add(changed)
+        self._is_wanted.set()
+
+    def leave(self, changed: asyncio.Event) -> None:
+        """Set it no longer."""
+        self._waiting.discard(changed)
+        if not self._waiting:
+            self._is_wanted.clear()
+
+    async def wait(self, changed: asyncio.Event, seconds: float) -> None:
+        """Wait for an announcement; where none can be heard, so many seconds."""
+        if not self._is_heard:
+            await asyncio.sleep(seconds)
+            return
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(changed.wait(), ANNOUNCED_SECONDS)
+
+    def end(self) -> None:
+        """Hear no longer; it may be called again."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._pool.submit(listener.close)  # in the thread that may still wait for it
+        self._pool.shutdown(wait=False)
+
+
 class Watcher:
     """Looks at a store while there are streams, and sends them its changes."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, announcements: Announcements) -> None:
         self.site = site
+        self._announcements = announcements
+        self._changed = asyncio.Event()
         self.name = secrets.token_hex(4)
         self.streams: set[Subscription] = set()
         self._is_wanted = asyncio.Event()
@@ -113,13 +174,15 @@ class Watcher:
         loop, changed_at = asyncio.get_running_loop(), 0.0
         while True:
             await self._is_wanted.wait()
+            self._changed.clear()  # before the look, which a change during it may escape
             # One thread for all streams of a project: a hundred open tabs cost one look at the store.
             looked = await loop.run_in_executor(self._pool, self._look)
             if self._tell(looked):
                 changed_at = clock.monotonic()
             # looking costs a transaction of the catalog, also when nothing happens
             is_quiet = clock.monotonic() > changed_at + QUIET_SECONDS
-            await asyncio.sleep(IDLE_SECONDS if is_quiet else LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)  # no more often, however many changes there are
+            await self._announcements.wait(self._changed, IDLE_SECONDS - LOOK_SECONDS if is_quiet else 0.0)
 
     async def join(self, stream: Subscription, since: str) -> tuple[str, list[tuple[str, Json]]]:
         """Let a stream begin: return the mark it begins at, and the events since another one.
@@ -133,6 +196,7 @@ class Watcher:
         loop = asyncio.get_running_loop()
         self.streams.add(stream)  # first, so that nothing falls between what it begins with and what it is told then
         self._is_wanted.set()
+        self._announcements.join(self._changed)
         try:
             return await loop.run_in_executor(self._pool, self._begin, stream, since)
         except BaseException:  # also of a request that is cancelled: the stream would hold its place for ever
@@ -144,6 +208,7 @@ class Watcher:
         self.streams.discard(stream)
         if not self.streams:
             self._is_wanted.clear()
+            self._announcements.leave(self._changed)
             self._seen.clear()
             self._mark = None
 
@@ -354,14 +419,16 @@ def _event(kind: str, data: Json, mark: str) -> bytes:
 class Watchers:
     """The watchers of an application: one for each project that tokens are for, and one for the whole store."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self._announcements = Announcements(store)
+        self._hearing = asyncio.create_task(self._announcements.hear())
         self._by_project: dict[str | None, tuple[Watcher, asyncio.Task[None]]] = {}
 
     def of(self, site: Site) -> Watcher:
         """Return the watcher of a site, which begins when it is first needed."""
         known = self._by_project.get(site.grant.project)
         if known is None:
-            watcher = Watcher(site)
+            watcher = Watcher(site, self._announcements)
             known = self._by_project[site.grant.project] = watcher, asyncio.create_task(watcher.watch())
         return known[0]
 
@@ -372,6 +439,8 @@ class Watchers:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self._hearing.cancel()
+        self._announcements.end()
 
 
 def _warm(store: Store) -> None:
@@ -383,7 +452,7 @@ def _warm(store: Store) -> None:
 @contextlib.asynccontextmanager
 async def polling(store: Store) -> AsyncIterator[Watchers]:
     """The life of an application: its watchers run while it does."""
-    watchers = Watchers()
+    watchers = Watchers(store)
     warming = asyncio.get_running_loop().run_in_executor(None, _warm, store)
     try:
         yield watchers

@@ -530,6 +530,9 @@ class Store(Struct, frozen=True, dict=True):
         """Project by key."""
         return self.register.projects()
 
+    def listener(self) -> None:
+        """Return None: a folder announces no changes."""
+
     def catalog(self) -> Catalog:
         """The table of all runs, brought up to date.
 

@@ -12,6 +12,7 @@ import contextlib
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
 from naiad.storage.postgres import temporary
 from naiad.storage.postgres.connection import CATALOG, OpenRunDatabase, PostgresConnection, transaction
+from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.reader import Place, PostgresReader
 from naiad.storage.postgres.scratch import make_scratch
@@ -70,7 +72,9 @@ FAILED = "update naiad.run set failures = failures + 1, problem = %s where numbe
 LATER = (
     "update naiad.due set at = case when %s then 'infinity' else now() + make_interval(secs => %s) end where run = %s"
 )
-DUE = "select run from naiad.due where at <= now() order by at limit 20"
+NEXT_DUE = """
+select run, extract(epoch from at - now())::float8 from naiad.due where at < 'infinity' order by at limit 20
+"""
 DROPPED = (
     *("run_head", "run_writer", "run_position", "run_field", "run_chunk", "run_pack"),
     *("received", "inbox", "writer", "due"),
@@ -126,11 +130,21 @@ class Folder:
     def __init__(self, engine: Engine, objects: Objects) -> None:
         self._engine = engine
         self._objects = objects
+        self._notices = Sender(engine)
 
-    def due(self) -> list[int]:
-        """Return the numbers of runs that are due, the most urgent first."""
+    def due(self) -> tuple[list[int], float]:
+        """Return the numbers of runs that are due, the most urgent first, and in how many seconds others will be.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
         with transaction(self._engine) as raw:
-            return [number for (number,) in raw.execute(DUE)]
+            rows = raw.execute(NEXT_DUE).fetchall()
+        return [number for number, left in rows if left <= 0], min((left for _, left in rows if left > 0), default=inf)
+
+    def listener(self) -> Listener:
+        """Return a listener to runs that become due."""
+        return Listener(self._engine, DUE)
 
     def fold(self, number: int, *, is_waiting: bool = False) -> str:
         """Fold a run; return why that was not possible, or nothing.
@@ -162,6 +176,7 @@ class Folder:
                 except (NaiadError, msgspec.MsgspecError) as error:
                     problem = " ".join(str(error).split())[:1000]
                     self._set_back(raw, number, problem)
+        self._notices.send(CHANGED)
         return problem
 
     def _set_back(self, raw: psycopg.Connection[Any], number: int, problem: str) -> None:

@@ -36,6 +36,7 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating, temporary
 from naiad.storage.postgres.connection import RunDatabase, autocommit, refusal, transaction
 from naiad.storage.postgres.folding import Folder
+from naiad.storage.postgres.notices import CHANGED, DUE, Sender
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.pieces import stored
 from naiad.storage.postgres.registrar import Registrar
@@ -101,6 +102,7 @@ class Receiver:
         self._objects = objects
         self._folder = Folder(engine, objects)
         self._containers = containers
+        self._notices = Sender(engine)
         self._epoch = ""
 
     @property
@@ -189,7 +191,11 @@ class Receiver:
                 raise StorageError("Other replicas take the same files. Try again soon.")
         claimed = group.claimed(self.find)
         ended = self._note_ends(numbers, [key for key, is_alive in group.signs.items() if not is_alive])
-        return group.accepted(ended, claimed)
+        accepted = group.accepted(ended, claimed)
+        is_urgent = bool(ended or claimed) or any(each.is_sealed for each in group.changed.values())
+        if accepted.grown or is_urgent:
+            self._notices.send(CHANGED, *([DUE] if is_urgent else []))
+        return accepted
 
     def _known(
         self, raw: psycopg.Connection[Any], numbers: dict[RunId, int], files: Collection[tuple[RunId, str]]

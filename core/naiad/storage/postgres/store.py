@@ -31,6 +31,7 @@ from naiad.storage.local.layout import Layout
 from naiad.storage.postgres import temporary
 from naiad.storage.postgres.connection import CATALOG, PostgresConnection, transaction
 from naiad.storage.postgres.folding import Folder, Registry, drop, write_ops
+from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.reader import Place, PostgresReader
 from naiad.storage.postgres.registrar import Registrar
@@ -63,6 +64,7 @@ class PostgresStore(Store):
         self._objects = objects
         self._containers = containers
         self._folder = Folder(engine, objects)
+        self._notices = Sender(engine)
         scratch = tempfile.mkdtemp(prefix="store-", dir=temporary.folder())
         self._clean = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         self._layout = Layout(Path(scratch))
@@ -169,7 +171,7 @@ class PostgresStore(Store):
         on_error: str = "warn",  # noqa: ARG002 (errors are answers here)
     ) -> RunWriter:
         """Change fields of a container, as the pages do."""
-        return PostgresWriter(self._engine, self._reader(run), run, self._number(run))
+        return PostgresWriter(self._engine, self._reader(run), run, self._number(run), self._notices)
 
     def _refuse(self) -> NoReturn:
         raise NeedsServer("Containers of a server begin on the machines that write them.")
@@ -221,6 +223,10 @@ class PostgresStore(Store):
         """Return the catalog of the store."""
         return PostgresCatalog(self)
 
+    def listener(self) -> Listener:
+        """Return a listener to changes, which every process over the database announces."""
+        return Listener(self._engine, CHANGED)
+
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         """Delete containers for good. Their content is freed by `naiad server gc`.
 
@@ -232,6 +238,7 @@ class PostgresStore(Store):
         numbers = {run: self._number(run) for _name, run in runs}
         with transaction(self._engine) as raw:
             drop(raw, {number: run.uid for run, number in numbers.items()})
+        self._notices.send(CHANGED)
         for run in numbers:
             self._containers.forget(run)
             with self._lock:
@@ -265,6 +272,8 @@ class PostgresStore(Store):
         if len(found) <= FEW:
             for number in found:
                 self._folder.fold(number, is_waiting=True)
+        else:
+            self._notices.send(DUE)
 
     def read_catalog(self, read: Callable[[Connection], T]) -> T:
         """Return the result of a function that reads in one transaction of the catalog."""
@@ -303,8 +312,9 @@ class PostgresWriter(RunWriter):
     is_raising = True
     own_folder = None
 
-    def __init__(self, engine: Engine, reader: PostgresReader, run: RunId, number: int) -> None:
+    def __init__(self, engine: Engine, reader: PostgresReader, run: RunId, number: int, notices: Sender) -> None:
         self._engine = engine
+        self._notices = notices
         self._reader = reader
         self._run = run
         self._number = number
@@ -327,6 +337,7 @@ class PostgresWriter(RunWriter):
                 "on conflict (run) do update set at = now(), waiting = due.waiting + 1",
                 [self._number],
             )
+        self._notices.send(CHANGED, DUE)
         return list(changes)
 
     def points(

@@ -415,6 +415,9 @@ class RemoteStore:
         keys = {name: key for key, name in self._asked(self.projects).items()}
         return BlankProject(keys.get(project, ""), project)
 
+    def listener(self) -> None:
+        """Return None: a server announces its changes to browsers alone."""
+
     def catalog(self) -> Catalog:
         """Return the catalog of the server."""
         return RemoteCatalog(self._client)
