@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from naiad import clock, options
+from naiad import clock, options, trash
 from naiad.container import Container, first_ops, user_name
 from naiad.container_kinds import MODEL, MODEL_VERSION
 from naiad.errors import InvalidArgument, MissingParameter, shown
 from naiad.kinds import SYS
 from naiad.ops import Assign, Strings
-from naiad.query.tree import Compare, FieldName
+from naiad.query.tree import FieldName, OneOf
 from naiad.scalars import unpack_text
 from naiad.storage.base import RunReader, Store
 from naiad.storage.opening import Place
@@ -111,9 +111,13 @@ class Model(Container):
         ascending: bool = False,
         progress_bar: ProgressBarType | None = None,
     ) -> Table:
-        """Find versions of this model; the arguments are those of `Project.fetch_runs_table`."""
+        """Find versions of this model; the arguments are those of `Project.fetch_runs_table`.
+
+        A model in the trash has none: it hides its versions, which are there again when it is restored.
+        """
         self._session.require_active()
-        own = Compare(FieldName("sys/model_id", SYS["sys/model_id"]), "=", self._id)
+        ids = () if trash.is_in_trash(self._store, self._run) else (self._id,)
+        own = OneOf(FieldName("sys/model_id", SYS["sys/model_id"]), ids)
         return fetch_table(
             self._store, None, MODEL_VERSION, query=query, columns=columns, limit=limit,
             sort_by=sort_by, ascending=ascending, progress_bar=progress_bar, also=[own],

@@ -192,7 +192,8 @@ def require_existing(kind: ContainerKind, mode: str, with_id: str | None) -> Non
 def refuse_offline(kind: ContainerKind, mode: str) -> None:
     """Raise for a mode that Neptune has for runs alone."""
     if mode == "offline":
-        raise NaiadError(f"A {kind.noun} cannot be opened in offline mode; leave mode= out.")
+        # In the words of Neptune's client, which programs look for.
+        raise NaiadError(f"{kind.title} can't be initialized in OFFLINE mode; leave mode= out.")
 
 
 def require_agreement(with_id: str | None, name: str, value: str, agree: bool) -> None:

@@ -77,7 +77,7 @@ def move(store: Store, items: Iterable[Item], *, is_out: bool = False) -> None:
         require_unprotected(store, items, "put into the trash")
     for item in items:
         # One that is there already is not written: each write would be one more writer in its journal.
-        if _flag(store, item.run, FLAG) is is_out:
+        if is_in_trash(store, item.run) is is_out:
             edit(store, item.run, sys_changes({FLAG: not is_out}))
 
 
@@ -110,7 +110,7 @@ def require_in_trash(store: Store, items: Iterable[Item]) -> None:
         NotInTrash: one of them is not in the trash.
     """
     for item in items:
-        if not _flag(store, item.run, FLAG):
+        if not is_in_trash(store, item.run):
             raise NotInTrash(
                 f"{item.run.kind.title} {item.id} is not in the trash, so it cannot be deleted.\n"
                 f"Put it there with: naiad trash {item.id}",
@@ -135,6 +135,11 @@ def delete(store: Store, items: Sequence[Item]) -> list[Item]:
     gone = list({item.run.uid: item for item in [*versions, *items]}.values())  # versions first: they need the model
     store.delete(gone)
     return gone
+
+
+def is_in_trash(store: Store, run: RunId) -> bool:
+    """Whether a container is in the trash."""
+    return _flag(store, run, FLAG)
 
 
 def _flag(store: Store, run: RunId, path: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import naiad
+from naiad import management
 from naiad.container import Container
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.errors import (
@@ -337,8 +338,8 @@ def test_model_that_could_not_begin_leaves_its_key_free(monkeypatch: pytest.Monk
             NeedExistingModelVersion,
             "init_model_version(with_id=",
         ),
-        (lambda: naiad.init_model(key="A", mode="offline"), NaiadError, "offline"),
-        (lambda: naiad.init_model_version(model="DIGITS-CNN", mode="offline"), NaiadError, "offline"),
+        (lambda: naiad.init_model(key="A", mode="offline"), NaiadError, "be initialized in OFFLINE"),
+        (lambda: naiad.init_model_version(model="DIGITS-CNN", mode="offline"), NaiadError, "be initialized in OFFLINE"),
         (lambda: naiad.init_model("DIGITS-CNM"), ModelNotFound, "Nearby: DIGITS-CNN"),
         (lambda: naiad.init_model_version(model="DIGITS-CNM"), ModelNotFound, "Nearby: DIGITS-CNN"),
         (lambda: naiad.init_model_version("DIGITS-CNN-1"), ModelVersionNotFound, "has no model version"),
@@ -421,3 +422,14 @@ def test_model_copied_from_another_store_is_found_by_its_id(tmp_path: Path, mode
         assert ("DIGITS-CNN-1", "digits") == (version["sys/id"].fetch(), version["sys/project"].fetch())
     with naiad.init_project("digits", store=other, mode="read-only") as project, pytest.raises(MissingField):
         project["sys/owner"].fetch()
+
+
+def test_model_in_the_trash_hides_its_versions_until_it_is_restored(model: str) -> None:
+    naiad.init_model_version(model=model).stop()
+    with naiad.init_model(model, mode="read-only") as found:
+        management.trash_objects("digits", model)
+        hidden = found.fetch_model_versions_table().to_rows()
+        management.restore_objects("digits", model)
+        shown = found.fetch_model_versions_table().to_rows()
+
+    assert (0, 1) == (len(hidden), len(shown))

@@ -126,7 +126,7 @@ def test_project_of_an_empty_store_has_no_runs_and_makes_nothing(store: Path) ->
 
 @pytest.mark.usefixtures("store")
 def test_project_cannot_be_offline() -> None:
-    with pytest.raises(NaiadError, match="offline"):
+    with pytest.raises(NaiadError, match="OFFLINE"):
         naiad.init_project(mode="offline")
 
 
