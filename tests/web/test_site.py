@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import naiad
 from naiad import clock
 from naiad.storage.opening import locate
 from naiad_web.server import site as sites
+from naiad_web.server import tables
 from naiad_web.server.access import Access
 from naiad_web.server.answers import Answer
 from naiad_web.server.pages import Pages
@@ -59,6 +61,21 @@ def test_answer_is_made_anew_after_a_minute(tmp_path: Path) -> None:
     site.fresh("hour", lambda: made.append(None))
 
     assert len(made) == 2
+
+
+def test_group_without_a_number_has_the_runs_that_it_counts(tmp_path: Path) -> None:
+    """NaN is no number: with those that lack the field."""
+    for value in (1, 1.0, float("nan"), None):
+        with naiad.init_run(store=str(tmp_path / "store"), project="p", **QUIET) as run:
+            if value is not None:
+                run["x"] = value
+    site = site_of(tmp_path / "store")
+    found = tables.groups(site, tables.GroupsWanted(project="p", by=["x"]))
+    values = found["by"][0]["values"]
+    pages = [tables.table(site, tables.TableWanted(project="p", group=[("x", value)])) for value in values]
+
+    assert sorted(zip(values, found["counts"], strict=True), key=str) == [(1, 2), (None, 2)]
+    assert [json.loads(page.body)["total"] for page in pages] == found["counts"]
 
 
 def test_answers_in_memory_are_bounded(tmp_path: Path) -> None:

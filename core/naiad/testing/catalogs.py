@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from naiad.container_kinds import MODEL, RUN
@@ -221,6 +223,63 @@ class CatalogTests(StoreFixtures):
         assert dict(zip(by_text.keys, by_text.counts, strict=True)) == {("line 0",): 2, ("line 1",): 1}
         assert sorted(by_number.keys) == [(0.5,), (1.0,), (2.5,)]
         assert not any(value is True for (value,) in by_number.keys)
+
+    def test_equal_integers_and_floats_are_one_value(self, store: Store) -> None:
+        """As a group, and in an order by several columns; integers that a float only approaches differ."""
+        values = [1, 1.0, 2.5, 2**60, 2**60 + 1, float(2**60), 1e300, float("nan")]
+        for number, value in enumerate(values):
+            _run, writer = begin(store)
+            other = assign("y", ATOM_OF[float], float(number if number != 1 else -1))
+            writer.write([assign("x", ATOM_OF[type(value)], value), other])
+            writer.stop()
+        catalog = store.catalog()
+        found = catalog.groups(RUN, None, None, ["x"])
+        sorts = [("x", True), ("y", True)], [("x", False), ("y", False)]
+        rising, falling = (catalog.grid(RUN, None, None, sort=sort, limit=8).ids for sort in sorts)
+
+        expected = {1: 2, 2.5: 1, 2**60: 2, 2**60 + 1: 1, 1e300: 1, None: 1}
+        assert {key: count for (key,), count in zip(found.keys, found.counts, strict=True)} == expected
+        assert rising == [f"DIGITS-{number}" for number in (2, 1, 3, 4, 6, 5, 7, 8)]
+        assert falling == [f"DIGITS-{number}" for number in (7, 5, 6, 4, 3, 1, 2, 8)]
+
+    def test_numbers_that_are_nan_are_one_group_beside_tags(self, store: Store) -> None:
+        """As they are without tags: with those that have no number."""
+        for value in (math.nan, math.nan, 1.0, None):
+            _run, writer = begin(store)
+            writer.write([Change("t", TAGS, (Tags("t", ["a"], [], clear=False),))])
+            if value is not None:
+                writer.write([assign("x", ATOM_OF[float], value)])
+            writer.stop()
+        for by in (["t", "x"], ["x"]):
+            found = store.catalog().groups(RUN, None, None, by)
+
+            assert {key[-1]: count for key, count in zip(found.keys, found.counts, strict=True)} == {None: 3, 1.0: 1}
+
+    @pytest.mark.parametrize("limit", [None, 9])
+    def test_texts_are_sorted_by_all_of_their_characters(self, store: Store, limit: int | None) -> None:
+        """Also those that are alike as far as an index has them."""
+        texts = ["a" * length + end for length in (199, 200, 201) for end in ("", "b")]
+        for text in texts:
+            _run, writer = begin(store)
+            writer.write([assign("x", ATOM_OF[str], text)])
+            writer.stop()
+        expected = [f"DIGITS-{1 + texts.index(text)}" for text in sorted(texts)]
+
+        def ids(*, is_ascending: bool) -> list[str]:
+            found = store.catalog().search(RUN, None, None, sort_by="x", is_ascending=is_ascending, limit=limit)
+            return [row.id for row in found.rows]
+
+        assert ids(is_ascending=True) == expected
+        assert ids(is_ascending=False) == expected[::-1]
+
+    def test_unknown_column_to_sort_by_gives_the_newest_first(self, many: Store) -> None:
+        """In either direction, as a grid does."""
+        catalog = many.catalog()
+        for is_ascending in (False, True):
+            found = catalog.search(RUN, "digits", None, sort_by="nothing", is_ascending=is_ascending)
+            shown = catalog.grid(RUN, "digits", None, sort=[("nothing", is_ascending)])
+
+            assert [row.id for row in found.rows] == shown.ids == [f"DIGITS-{number}" for number in range(7, 0, -1)]
 
     def test_changes_since_a_mark_are_told(self, store: Store) -> None:
         """New, changed and deleted containers, each once; after a mark without a meaning all may have changed."""

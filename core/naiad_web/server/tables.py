@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
@@ -328,12 +329,13 @@ def _is_in_group(site: Site, takes: Wanted, column: str, value: Json) -> Node:
     """The condition that a column has this value."""
     path, aspect = path_and_aspect(column)
     kinds = {kind for each, kind in site.catalog.fields(kind_named(takes.kind), takes.project) if each == path}
+    names = [FieldName(path, kind, aspect if KINDS[kind].aspects else "last") for kind in sorted(kinds)]
     # The group of those that lack the column, by whatever kind it is found at.
     if value is None:
-        return Not(Or(tuple(Exists(FieldName(path, kind)) for kind in sorted(kinds)))) if kinds else Not(Or(()))
+        return Not(Or(tuple(map(_has_value, names))))
     found: list[Node] = []
-    for kind in sorted(kinds):
-        row, name = KINDS[kind], FieldName(path, kind, aspect if KINDS[kind].aspects else "last")
+    for name in names:
+        kind, row = name.kind, KINDS[name.kind]
         if kind == TAGS and isinstance(value, list):
             found.append(both([Contains(name, str(each)) for each in value]) or Exists(name))
         elif (row.compared_as in ("text", "state") and isinstance(value, str)) or (
@@ -348,8 +350,12 @@ def _is_in_group(site: Site, takes: Wanted, column: str, value: Json) -> Node:
     return Or(tuple(found))
 
 
-def _moment(text: str) -> int:
+def _has_value(name: FieldName) -> Node:
+    # NaN, of which no comparison is true, is in the group of those without a number.
+    return Compare(name, ">=", -math.inf) if KINDS[name.kind].holds == "number" else Exists(name)
 
+
+def _moment(text: str) -> int:
     try:
         return microseconds(datetime.fromisoformat(text.replace("Z", "+00:00")))
     except ValueError:

@@ -15,13 +15,20 @@ from typing import Any
 import pytest
 
 import naiad
+from naiad.container_kinds import RUN
+from naiad.ops import Assign, Strings
+from naiad.refs import FileRef
+from naiad.settings import Tuning
 from naiad.storage.catalog import Summary
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local import entries, entry_processes, processes
 from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.ids import Register
+from naiad.storage.local.maintenance import Maintenance
+from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
+from naiad.storage.local.writer import Writer
 from naiad.storage.sql import catalog as sql_catalog
 from naiad.storage.sql.cells import INDEXED_TEXT
 
@@ -470,6 +477,29 @@ def test_run_that_cannot_be_read_is_listed_as_damaged_beside_the_others(place: S
     assert "damaged" == found["broken"]
     assert "finished" == found[place.find_directory("P-1").uid]
     assert "P-2" in ids(place.catalog().summaries())
+
+
+def test_damaged_file_series_hides_nothing_else_of_its_run(place: Store) -> None:
+    """Its files cannot be added up; the run, its other fields and its state are listed all the same."""
+    writer = Writer.open(place.directory(place.reserve_run("p").run))
+    at = writer.now()
+    texts = [FileRef.of_bytes(bytes([step]) * 50, "png").to_text() for step in range(20)]
+    series = Strings("images", texts, [*range(20)], [at] * 20, False, at, "file_series")
+    writer.log([Assign("lr", "float", 0.1, at), Assign("sys/id", "string", "P-1", at), series])
+    Maintenance(writer.folder, Tuning.from_environment()).fold(writer.journal)
+    writer.stop()
+    index = writer.folder.index
+    data = bytearray(index.read_bytes())
+    data[data.rindex(b"T\x01\x04\x00") + 60] ^= 1  # in the block of its texts
+    index.write_bytes(data)
+    writer.folder.seal.unlink()
+    [found] = place.catalog().summaries()
+    [row] = place.catalog().search(RUN, None, None).rows
+    size = Reader(writer.folder).value("sys/size")
+
+    assert ("P-1", "finished", ("images",)) == (found.id, found.state, found.losses.damaged)
+    assert 0.1 in row.cells.values()
+    assert found.size == size > 0
 
 
 def test_run_of_a_later_release_is_listed_as_newer(place: Store) -> None:

@@ -515,9 +515,12 @@ class Reader:
         def find() -> tuple[Any, ...]:
             projection = self._view.projection
             whole, damaged = self._whole()
-            losses = Losses(tuple(damaged), _dropped(projection))
+            dropped = _dropped(projection)
             has_files = any(state.kind in FILES for state, _facts in whole)
-            stored = self._view.states_now(FILES) if has_files else []
+            lost: list[str] = []
+            stored = self._view.states_now(FILES, lost) if has_files else []
+            whole = [each for each in whole if each[0].path not in lost] if lost else whole
+            losses = Losses((*dict.fromkeys((*damaged, *lost)),), dropped)
             return whole, losses, stored, derived.values(projection, self.folder)
 
         whole, losses, stored, values = self._view.read(find)
@@ -638,7 +641,8 @@ class Reader:
         with self._view.current() as projection:
             found = derived.values(projection, self.folder)
         if path == SIZE:
-            found[SIZE] += self._bytes_elsewhere(self._view.states(FILES), self._view.resolve)
+            # Of a field that is damaged the size is not known, which its own reading says.
+            found[SIZE] += self._bytes_elsewhere(self._view.states(FILES, []), self._view.resolve)
         return found
 
 

@@ -1,4 +1,4 @@
-"""Cells: how the columns by which a cell is found hold a text. `columns_of` in `values.py` fills them."""
+"""Cells: how the columns by which a cell is found hold texts and numbers. `columns_of` in `values.py` fills them."""
 
 from __future__ import annotations
 
@@ -13,3 +13,22 @@ def text_of(table: Any) -> Any:
     import sqlalchemy
 
     return sqlalchemy.func.coalesce(table.c.whole, table.c.txt)
+
+
+def exact_of(table: Any) -> Any:
+    """The integer that equals the number of a cell, as an expression; null of any other number.
+
+    For a path that has integers in some containers and floats in others, where equal ones are one value.
+    """
+    import sqlalchemy
+
+    number = table.c.num
+    whole = sqlalchemy.cast(number, sqlalchemy.BigInteger)
+    lowest: Any = sqlalchemy.literal_column("-9223372036854775808.0")
+    beyond: Any = sqlalchemy.literal_column("9223372036854775808.0")
+    return sqlalchemy.case(
+        (table.c.integer.is_not(None), table.c.integer),
+        # Before the cast, which is an error of PostgreSQL beyond 64 bits.
+        (sqlalchemy.or_(number < lowest, number >= beyond), sqlalchemy.null()),
+        (sqlalchemy.cast(whole, sqlalchemy.Float) == number, whole),
+    )

@@ -16,16 +16,28 @@ from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
-from naiad.storage.sql.cells import text_of
+from naiad.storage.sql.cells import exact_of, text_of
 from naiad.storage.sql.connection import ALL, Connection, Part, Statement
-from naiad.storage.sql.rows import BY_DEFAULT, COUNT, fields_in, nearby, present_fields, sort_order, unmatched_fields
-from naiad.storage.sql.search import columns_of, conditions, order_of, search
+from naiad.storage.sql.rows import (
+    BY_DEFAULT,
+    COUNT,
+    NEWEST,
+    fields_in,
+    nearby,
+    present_fields,
+    sort_order,
+    unmatched_fields,
+)
+from naiad.storage.sql.search import conditions, order_of, search
 from naiad.storage.sql.summaries import IN_TRASH
+from naiad.storage.sql.translate import EXACT
 from naiad.storage.sql.values import fields_at, shown, shown_cells
 
 Numbered = list[tuple[int, str]]
 """Number and kind of the fields at one path."""
-NEWEST = (BY_DEFAULT, False)
+Form = tuple[str, ...]
+"""Names of the values of a cell by which its container is grouped; see `_valued`."""
+_FORMS: dict[str, Form] = {"numbers": ("num", "exact"), "text": ("text",), "mixed": ("num", "exact", "text")}
 
 
 def grid(
@@ -94,7 +106,7 @@ def common_values(
         for place, row in enumerate(connection.run(statement, field=number, where=wanted, **given)):
             total += 1
             if place < limit:
-                found.append((each, row[0] if each == TAGS else _value(each, *row[:-1]), row[-1]))
+                found.append((each, _value(each, [value for value in row[:-1] if value is not None]), row[-1]))
     return total, sorted(found, key=lambda item: -item[2])[:limit]
 
 
@@ -117,8 +129,8 @@ def groups(
     if any(each == TAGS for key, _aspect in keys for _number, each in key):
         return _decoded_groups(connection, kind, project, tree, by, columns, limit)
     sums = [_resolved(connection, column) for column in columns]
-    shape = tuple(order_of(*key) for key in keys), tuple(aspect for _key, aspect in sums)
-    first = sum(len(columns_of(order)) for order in shape[0]) + 1
+    shape = tuple(_form(*key) for key in keys), tuple(aspect for _key, aspect in sums)
+    first = sum(map(len, shape[0])) + 1
     fields = {f"key{place}": _numbers(key) for place, (key, _aspect) in enumerate(keys)}
     fields |= {f"sum{place}": _numbers(key) for place, (key, _aspect) in enumerate(sums)}
     # A path with two kinds in one container would join it twice, and telling them apart takes a third of the time.
@@ -182,33 +194,30 @@ def _numbers(key: Numbered) -> list[int]:
     return [number for number, _kind in key] or [0]
 
 
-def _key(row: Any, keys: Sequence[tuple[Numbered, str]], orders: Sequence[str]) -> Iterator[Cell]:
+def _form(numbered: Numbered, aspect: str) -> Form:
+    """The values of a cell by which its container is grouped: as few as these fields need."""
+    order = order_of(numbered, aspect)
+    if order == "number":
+        is_exact = any(KINDS[kind].holds in EXACT for _number, kind in numbered)
+        return ("integer",) if is_exact else ("num",)
+    return _FORMS.get(order, (order,))
+
+
+def _key(row: Any, keys: Sequence[tuple[Numbered, str]], forms: Sequence[Form]) -> Iterator[Cell]:
     at = 0
-    for (numbered, aspect), order in zip(keys, orders, strict=True):
-        columns = columns_of(order)
-        part = row[at : at + len(columns)]
-        at += len(columns)
-        if aspect == "last":
-            # Of a path with several kinds the row does not say which: True is 1 there, and 0.5 must not become True.
-            kinds = {kind for _number, kind in numbered}
-            yield _value(kinds.pop() if len(kinds) == 1 else "", **dict(zip(columns, part, strict=True)))
-        else:
-            yield part[0]
+    for (numbered, _aspect), form in zip(keys, forms, strict=True):
+        found = [value for value in row[at : at + len(form)] if value is not None]
+        at += len(form)
+        # Of a path with several kinds the row does not say which: True is 1 there, and 0.5 must not become True.
+        kinds = {kind for _number, kind in numbered}
+        yield _value(kinds.pop() if len(kinds) == 1 else "", found)
 
 
-def _value(
-    kind: str,
-    num: float | None = None,
-    integer: int | None = None,
-    txt: str | None = None,
-    whole: str | None = None,
-) -> Cell:
-    """The value in the columns by which a cell is found."""
-    if txt is not None:
-        return txt if whole is None else whole
-    if integer is not None:
-        return integer
-    return None if num is None else bool(num) if kind and KINDS[kind].holds == "boolean" else num
+def _value(kind: str, found: Sequence[Cell]) -> Cell:
+    """The value that one or several columns of a cell have, the most exact last."""
+    if not found:
+        return None
+    return bool(found[-1]) if kind and KINDS[kind].holds == "boolean" else found[-1]
 
 
 def _decoded_groups(
@@ -247,8 +256,9 @@ def _shown(cells: Mapping[int, Cell], numbered: Numbered, aspect: str) -> Cell:
         value = cells.get(number)
         if value is not None:
             if KINDS[each].aspects:
-                return value[ASPECTS.index(aspect)]
-            return tuple(value) if each == TAGS else value
+                value = value[ASPECTS.index(aspect)]
+            # NaN, which equals nothing, would be a group for each container; in the tables it is null.
+            return None if value != value else tuple(value) if each == TAGS else value
     return None
 
 
@@ -271,7 +281,7 @@ _PROJECTS = _statement(
 def _common(sql: Any, t: Any, name: str, is_searched: bool) -> Any:
     """The values of a field with their number, the most frequent first; those that contain a text."""
     table = t.metadata.tables[name]
-    columns = [table.c[each] for each in (("tag",) if name == "tag" else columns_of("mixed"))]
+    columns = [table.c.tag] if name == "tag" else [table.c.num, table.c.integer, text_of(table)]
     rows = sql.select(*columns, sql.func.count().label("times"))
     rows = rows.select_from(table.join(t.container, t.container.c.number == table.c.container))
     rows = rows.where(table.c.field == sql.bindparam("field"), sql.text("({where})")).group_by(*columns)
@@ -282,15 +292,15 @@ def _common(sql: Any, t: Any, name: str, is_searched: bool) -> Any:
     return rows.order_by(sql.func.count().desc(), *columns)
 
 
-def _grouped(sql: Any, t: Any, keys: tuple[str, ...], sums: tuple[str, ...], is_joined_once: bool) -> Any:
+def _grouped(sql: Any, t: Any, keys: tuple[Form, ...], sums: tuple[str, ...], is_joined_once: bool) -> Any:
     """Groups of containers by values of fields, with count, least, largest and mean of aspects of others."""
     joined: Any = t.container
     values: list[Any] = []
-    for place, order in enumerate(keys):
+    for place, form in enumerate(keys):
         of = t.cell.alias(f"by{place}")
         joined = joined.outerjoin(of, _is_its(sql, t, of, f"key{place}"))
         # No others: the database sorts by these columns, and four instead of two take a third longer.
-        values += [of.c[each] for each in columns_of(order)]
+        values += [_valued(of, name) for name in form]
     facts: list[Any] = []
     for place, aspect in enumerate(sums):
         of = t.cell.alias(f"of{place}")
@@ -299,8 +309,15 @@ def _grouped(sql: Any, t: Any, keys: tuple[str, ...], sums: tuple[str, ...], is_
         facts += [sql.func.count(number), sql.func.min(number), sql.func.max(number), sql.func.avg(number)]
     times = sql.func.count() if is_joined_once else sql.func.count(t.container.c.number.distinct())
     rows = sql.select(*values, times.label("times"), *facts)
-    rows = rows.select_from(joined).where(sql.text("({where})")).group_by(*values)
+    # SQLite sorts by them: it compares integers and texts that come first in half the time of floats.
+    names = [name for form in keys for name in form]
+    order = sorted(range(len(values)), key=lambda place: names[place] not in ("integer", "text"))
+    rows = rows.select_from(joined).where(sql.text("({where})")).group_by(*(values[place] for place in order))
     return rows.order_by(sql.func.count().desc(), *values)
+
+
+def _valued(of: Any, name: str) -> Any:
+    return exact_of(of) if name == "exact" else text_of(of) if name == "text" else of.c[name]
 
 
 def _is_its(sql: Any, t: Any, of: Any, name: str) -> Any:
@@ -315,15 +332,18 @@ _VALUES = {
 
 
 @cache
-def _grouped_by(keys: tuple[str, ...], sums: tuple[str, ...], is_joined_once: bool) -> Statement:
+def _grouped_by(keys: tuple[Form, ...], sums: tuple[str, ...], is_joined_once: bool) -> Statement:
     """The statement for a shape of groups. Usual ones are compiled ahead, others at their first use."""
-    name = f"groups by {', '.join(keys)}{' of ' if sums else ''}{', '.join(sums)}"
+    name = f"groups by {', '.join(map('+'.join, keys))}{' of ' if sums else ''}{', '.join(sums)}"
     name += ", joined once" if is_joined_once else ""
     return _statement(name, _grouped, keys, sums, is_joined_once, is_ahead=(keys, sums) in AHEAD)
 
 
 AHEAD = [
-    (keys, sums) for width in (1, 2) for keys in product(("number", "text"), repeat=width) for sums in ((), ("last",))
+    (keys, sums)
+    for width in (1, 2)
+    for keys in product((("num",), ("integer",), ("text",)), repeat=width)
+    for sums in ((), ("last",))
 ]
 for _shape in AHEAD:
     for _is_joined_once in (False, True):

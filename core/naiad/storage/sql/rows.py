@@ -28,6 +28,7 @@ from naiad.storage.sql.values import fields as all_fields
 BY_DEFAULT = "sys/creation_time"
 MOST_CONTAINERS = 20
 """So many containers are looked up for each field, rather than the cells of each field looked through for them."""
+NEWEST = (BY_DEFAULT, False)
 MOST_NEARBY = 2_000
 """Paths among which one that looks like a misspelt one is looked for."""
 
@@ -55,7 +56,7 @@ def find(
     # A misspelt column sorts by time, and is named in a warning rather than an error.
     if not sort.fields and sort_by != BY_DEFAULT:
         unmatched.append(Unmatched(sort_by, {}, nearby(connection, sort_by)))
-        sort = sort_order(present, BY_DEFAULT, is_ascending)
+        sort = sort_order(present, *NEWEST)
     rows = search(connection, kind, project, tree, present, sort, limit)
     # Without a row there is nothing to show; the fields then are those that could have been asked for.
     found = _fields(connection, columns, None if rows else (kind, project))

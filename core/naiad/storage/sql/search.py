@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import product
 from typing import Any
@@ -13,8 +13,9 @@ from naiad.container_kinds import ContainerKind
 from naiad.integers import LARGEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf, leaves
+from naiad.storage.sql.cells import exact_of
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
-from naiad.storage.sql.translate import Numbers, condition, holders, narrowed
+from naiad.storage.sql.translate import EXACT, Numbers, condition, holders, narrowed
 from naiad.storage.sql.values import LAST_CONTAINER, Shown, fields_at, shown_at
 
 FEW = 10_000
@@ -47,7 +48,11 @@ def order_of(fields: Sequence[tuple[int, str]], aspect: str) -> str:
         return aspect
     # Series of texts cannot be sorted by; their values are texts all the same, by which runs are grouped.
     kinds = {KINDS[kind].sorted_as or "text" for _number, kind in fields}
-    return "number" if "text" not in kinds else "text" if len(kinds) == 1 else "mixed"
+    if "text" in kinds:
+        return "text" if len(kinds) == 1 else "mixed"
+    # With integers alone, or with none, equal numbers have equal cells.
+    is_one = len(fields) < 2 or len({KINDS[kind].holds in EXACT for _number, kind in fields}) < 2
+    return "number" if is_one else "numbers"
 
 
 def search(
@@ -269,13 +274,21 @@ def _ordered(of: Any, order: str, is_ascending: bool) -> list[Any]:
     return [*missing, *_directed(_order(of, order), is_ascending)]
 
 
-def columns_of(order: str) -> tuple[str, ...]:
-    """The columns of a cell by which its value is found and sorted."""
-    return COLUMNS.get(order, (order,))
-
-
 def _order(of: Any, order: str) -> list[Any]:
-    return [of.c[column] for column in columns_of(order)]
+    if order not in COLUMNS:
+        return [of.c[order]]
+    # Without nulls, of which each database has its own place: a text that ends where the index does has none beside it.
+    return [_MADE[name](of) if name in _MADE else of.c[name] for name in COLUMNS[order]]
+
+
+def _beyond(of: Any) -> Any:
+    """The whole of a text that is longer than the index holds; empty of any other."""
+    import sqlalchemy
+
+    return sqlalchemy.func.coalesce(of.c.whole, sqlalchemy.literal_column("''"))
+
+
+_MADE: dict[str, Callable[[Any], Any]] = {"exact": exact_of, "whole": _beyond}
 
 
 def _directed(values: Sequence[Any], is_ascending: bool) -> list[Any]:
@@ -303,7 +316,13 @@ def _sorted_by_several(orders: tuple[tuple[str, bool], ...]) -> Statement:
     return _statement(f"sorted by {name}", _by_several, orders, is_ahead=orders in TWO_USUAL)
 
 
-COLUMNS = {"number": ("num", "integer"), "text": ("txt", "whole"), "mixed": ("num", "integer", "txt", "whole")}
+COLUMNS = {
+    "number": ("num", "integer"),
+    "numbers": ("num", "exact"),
+    "text": ("txt", "whole"),
+    "mixed": ("num", "exact", "txt", "whole"),
+}
+"""The columns of a cell by which it is sorted; the integer that equals its number, and its whole text, are made."""
 _statement = partial(Statement, "naiad.storage.sql.tables")
 NUMBER, SORTED = Part("container.number"), Part("sorted.container")
 """The number of a container, in its own row and in that of the cell by which it is sorted."""
@@ -323,7 +342,7 @@ _COUNT_UP_TO = _statement(
     "count",
     lambda sql, _t: sql.select(sql.func.count()).select_from(sql.text("({rows} LIMIT :most) AS counted")),
 )
-ORDERS = ("number", "text", "mixed", *ASPECTS[1:])
+ORDERS = (*COLUMNS, *ASPECTS[1:])
 """The ways to sort by the cells of a field."""
 _SORTED, _SORTED_PAGE = (
     {

@@ -178,15 +178,19 @@ class Snapshot:
             rows: list[Any] = getattr(index, table)(connection, state.id, *which)
             return rows
 
-    def states(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
+    def states(self, kinds: Collection[str], damaged: list[str] | None = None) -> list[tuple[FieldState, list[str]]]:
         """Every field of these kinds, shadowed ones too, and the texts of those that are series; all at one moment.
+
+        With a list, fields that are damaged are left out, and their paths are added to it.
 
         Raises:
             DamagedData: some of them are not as they were written.
         """
-        return self.read(lambda: self.states_now(kinds))
+        return self.read(lambda: self.states_now(kinds, damaged))
 
-    def states_now(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
+    def states_now(
+        self, kinds: Collection[str], damaged: list[str] | None = None
+    ) -> list[tuple[FieldState, list[str]]]:
         """The same, from the present look at the folder."""
         found: list[tuple[FieldState, list[str]]] = []
         for state in self.projection.of_kinds(kinds):
@@ -194,7 +198,13 @@ class Snapshot:
             if state.kind in TEXTS:
                 from naiad.storage.local.index.series import read_texts
 
-                texts = read_texts(state, self.rows(state, "chunks"), self.damage)[1]
+                try:
+                    texts = read_texts(state, self.rows(state, "chunks"), self.damage)[1]
+                except DamagedData:
+                    if damaged is None:
+                        raise
+                    damaged.append(state.path)
+                    continue
             found.append((state, texts))
         return found
 
