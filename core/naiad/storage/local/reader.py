@@ -62,6 +62,8 @@ class Reader:
     @property
     def damages(self) -> list[Damage]:
         """The damage found so far."""
+        if self._view.projection.damages:
+            self._view.note_fields()
         return self._view.damages
 
     @property
@@ -90,7 +92,7 @@ class Reader:
     def kinds(self) -> dict[str, str]:
         """The kind of every field, by path; derived `sys/*` fields included."""
         with self._view.current() as projection:
-            return {**{path: state.kind for path, state in projection.visible().items()}, **DERIVED}
+            return projection.kinds() | DERIVED
 
     def shadowed(self) -> list[Shadowed]:
         """Fields that are kept but not shown: two processes defined conflicting fields, these the later."""
@@ -126,10 +128,12 @@ class Reader:
         """Kind and stored value of all atoms below a namespace, in one pass; derived ones included."""
         with self._view.current() as projection:
             inside = prefix + "/" if prefix else ""
+            found = projection.visible(inside).items()
+            if projection.damages:
+                self._view.note_fields()
+            refused = self._view.refused
             atoms = {
-                path: (state.kind, state.value)
-                for path, state in projection.visible(inside).items()
-                if state.kind in ATOMS and path not in self._view.refused
+                path: (state.kind, state.value) for path, state in found if state.kind in ATOMS and path not in refused
             }
             # Derived fields need the leases, so that they are looked at only where the namespace has them.
             own = derived.values(projection, self.folder) if "sys/".startswith(inside) else {}
@@ -546,9 +550,12 @@ class Reader:
         tail = self._view.tail() if short is None else None
         late = short.owners() if short else tail.owners(projection) if tail else set()
         found: list[tuple[FieldState, Series | None]] = []
+        shown = projection.visible().items()
+        if projection.damages:
+            self._view.note_fields()
         refused = self._view.refused
         damaged = [*filter(None, refused)]
-        for path, state in projection.visible().items():
+        for path, state in shown:
             if path in DERIVED or path in refused:
                 continue
             try:
@@ -593,10 +600,12 @@ class Reader:
             return self._found(path, *kinds)
 
     def _found(self, path: str, *kinds: str) -> FieldState:
+        state = self._view.projection.at(path)
+        if self._view.projection.damages:
+            self._view.note_fields()
         damage = self._view.refused.get(path)
         if damage is not None:
             raise self._view.damage(path, damage.file, damage.what)
-        state = self._view.projection.at(path)
         if state is None:
             raise MissingField(f'The run in {self.folder.path} has no field "{path}".', path=path)
         if kinds and state.kind not in kinds:

@@ -78,7 +78,7 @@ def is_worth_it(index: Index, most_rows: int = MOST_ROWS) -> bool:
         # of stopping.
         if _is_tidy(head, -(-head.points // POINTS_LIMIT), most_rows):
             return False
-        projection, head, _positions, _damages = index.load(connection)
+        projection, head, _positions, _damages = index.load_whole(connection)
     shared = [state for state in projection.states() if len(state.point_writers()) > 1]
     alone = [state for state in projection.states() if len(state.point_writers()) < 2]
     # Chunks of several writers stay apart, since a deletion that arrives late may take those of one.
@@ -141,7 +141,7 @@ def rewrite(index: Index) -> None:
         DamagedData: the index is damaged; the run is as it was.
     """
     with index.snapshot() as connection:
-        projection, head, _positions, damages = index.load(connection)
+        projection, head, _positions, damages = index.load_whole(connection)
         if damages:
             raise _refusal("", damages[0].file, damages[0].what)
         # Read whole and checked before the old rows are deleted, in one transaction: damage leaves the run as it

@@ -98,6 +98,7 @@ class Fold:
             changes = Changes()
             read = functools.partial(index.remnant, connection)
             done = _absorb(projection, head, sources, positions, changes, coverage.files, read)
+            self._refuse_damage(projection.damages)
             head.is_noted |= bool(coverage.writers)
             index.commit(connection, projection, head, changes)
         # Only after the commit: a fold that failed leaves these marks, and the projection is loaded anew.
@@ -119,7 +120,7 @@ class Fold:
         projection = self._projection
         if projection is None or not projection.hidden():
             return []
-        own = {(state.path, state.kind) for state in projection.writers[writer].fields if state is not None}
+        own = {(state.path, state.kind) for _number, state in projection.known_series(projection.writers[writer])}
         own |= {(state.path, state.kind) for state in projection.states() if state.writer == writer}
         return [each for each in projection.shadowed() if (each.path, each.kind) in own]
 
@@ -159,12 +160,15 @@ class Fold:
         if projection is not None and head.folds == self._folds:
             return projection, head, index.positions(connection, [])
         projection, head, positions, damages = index.load(connection)
+        self._refuse_damage(damages)
+        return projection, head, positions
+
+    def _refuse_damage(self, damages: list[Damage]) -> None:
         if damages:
             raise DamagedData(
                 f"The index {self._folder.index} is damaged ({damages[0].what}), so nothing is folded into it.",
                 file=str(self._folder.index), offset=0, what=damages[0].what,
             )  # fmt: skip
-        return projection, head, positions
 
 
 def _absorb(
@@ -333,7 +337,7 @@ def _by_field(
     fields = np.minimum(numbers, len(known))  # a number beyond has lost its definition to damage
     fields[numbers > len(known)] = 0
     for number in np.flatnonzero(np.bincount(fields)).tolist():
-        state = known[number - 1] if number else None
+        state = projection.owner_of(writer, number)
         # Only at paths where something was deleted do the times of points matter; everywhere else a number means its
         # field.
         if state is not None and state.path in projection.tombstones:

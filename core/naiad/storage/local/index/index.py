@@ -17,7 +17,7 @@ from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
 from naiad.ops import Assign, Op, Tags
-from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.projection import Projection, Row
 from naiad.storage.local.index.rows import (
     CHUNK_HEAD_TYPES,
     CHUNK_TYPES,
@@ -44,12 +44,13 @@ from naiad.storage.local.index.rows import (
     field_state,
     head_row,
     is_whole,
-    is_whole_field,
     is_whole_pack,
+    may_be_deleted,
     odd_paths,
     pack_crc,
     position_row,
     typed,
+    whole_fields,
     writer_row,
     writer_state,
 )
@@ -125,7 +126,7 @@ class Index:
         return self._head_or_none(connection, []).folds
 
     def load(self, connection: Connection) -> tuple[Projection, Head, dict[str, tuple[int, bool]], list[Damage]]:
-        """Load the projection, the counts, the positions and the damage.
+        """Load the projection, the counts, the positions and the damage that is known before fields are needed.
 
         A damaged row, page or table is left out and reported; a caller that changes the index then has to raise.
 
@@ -135,11 +136,10 @@ class Index:
         """
         damages: list[Damage] = []
         head = self._head_or_none(connection, damages)
-        projection = Projection()
-        states = self._load_fields(connection, head, projection, damages)
-        if not states and head.folds == UNKNOWN:
+        projection = self._load_fields(connection, head, damages)
+        if not projection.version and head.folds == UNKNOWN:
             raise damaged(damages[0].what)
-        self._load_writers(connection, head, projection, states, damages)
+        self._load_writers(connection, head, projection, damages)
         projection.link()
         positions = self.positions(connection, damages)
         if head.folds != UNKNOWN:
@@ -147,6 +147,17 @@ class Index:
         projection.touched.clear()
         projection.touched_writers.clear()
         return projection, head, positions, damages
+
+    def load_whole(self, connection: Connection) -> tuple[Projection, Head, dict[str, tuple[int, bool]], list[Damage]]:
+        """Load the same and look at every field, so that all damage is known.
+
+        Raises:
+            NewerFormat: a later release wrote this index.
+            DatabaseError: nothing of it can be read.
+        """
+        projection, head, positions, damages = self.load(connection)
+        projection.make_all()
+        return projection, head, positions, [*damages, *projection.damages]
 
     def positions(self, connection: Connection, damages: list[Damage]) -> dict[str, tuple[int, bool]]:
         """How many bytes of each journal file are in the index, and whether that is all of it.
@@ -270,43 +281,37 @@ class Index:
             return _rows_by_key(connection, table, keys) if keys else rows
         return rows
 
-    def _load_fields(
-        self, connection: Connection, head: Head, projection: Projection, damages: list[Damage]
-    ) -> dict[int, FieldState]:
-        states = {}
-        written: list[Op] = []
-        rows = self._scan(connection, "field", damages, range(1, head.next_field))
-        for row in rows:
-            if not is_whole_field(row):
-                damages.append(self._damage("its field row fails its crc", _path_or_none(row.path)))
-                continue
-            number, path, kind, facts, _crc = row
-            try:
-                states[number] = field_state(number, path, kind, facts, written)
-            except MALFORMED as error:
-                damages.append(self._damage(_malformed("field", error), _path_or_none(path)))
-        # All at once, and one by one only if something is wrong: the checks are most of the time of loading.
-        odd = odd_paths([state.path for state in states.values()])
+    def _load_fields(self, connection: Connection, head: Head, damages: list[Damage]) -> Projection:
+        """The fields, as rows. States are made at once only of those that may be deleted, or at a path with others."""
+        file = self.folder.index.name
+        found = self._scan(connection, "field", damages, range(1, head.next_field))
+        rows = whole_fields(found)
+        if len(rows) < len(found):
+            whole = {row.id for row in rows}
+            broken = [row.path for row in found if row.id not in whole]
+            damages += [Damage(file, "its field row fails its crc", _path_or_none(path)) for path in broken]
+        odd = odd_paths([row.path for row in rows])
         if odd:
-            damages += [self._damage(_malformed("field", ValueError("a path")), _path_or_none(path)) for path in odd]
-            states = {number: state for number, state in states.items() if state.path not in odd}
-        if not _are_valid(written):
-            invalid = {op.path for op in written if isinstance(op, (Assign, Tags)) and not _are_valid([op])}
-            damages += [self._damage(_malformed("field", ValueError("a value")), path) for path in sorted(invalid)]
-            states = {number: state for number, state in states.items() if state.path not in invalid}
-        for state in states.values():
+            damages += [Damage(file, _malformed("field", ValueError("a path")), _path_or_none(path)) for path in odd]
+            rows = [row for row in rows if row.path not in odd]
+        alone = {row[1]: row for row in rows}
+        shared = {row[1] for row in rows if alone[row[1]] is not row} if len(alone) < len(rows) else set[str]()
+        special = [row for row in rows if may_be_deleted(row) or row[1] in shared]
+        for row in special:
+            alone.pop(row[1], None)
+        projection = Projection(alone, partial(_states_of, file))
+        for state in _states_of(file, special, damages).values():
             projection.add(state)
         # A row that is not found is no error for SQLite; a count that does not agree is the only sign.
-        if head.folds != UNKNOWN and len(rows) != head.fields:
-            damages.append(self._damage(f"{len(rows)} rows of fields where {head.fields} were written"))
-        return states
+        if head.folds != UNKNOWN and len(found) != head.fields:
+            damages.append(Damage(file, f"{len(found)} rows of fields where {head.fields} were written"))
+        return projection
 
     def _load_writers(
         self,
         connection: Connection,
         head: Head,
         projection: Projection,
-        states: dict[int, FieldState],
         damages: list[Damage],
     ) -> None:
         rows = self._scan(connection, "writer", damages)
@@ -315,7 +320,7 @@ class Index:
                 damages.append(self._damage(f"the row of writer {row.name!r} fails its crc"))
                 continue
             try:
-                projection.writers[row.name] = writer_state(row.name, row.facts, row.fields, states)
+                projection.writers[row.name] = writer_state(row.name, row.facts, row.fields)
             except MALFORMED as error:
                 damages.append(self._damage(_malformed("writer", error)))
         if head.folds != UNKNOWN and len(rows) != head.writers:
@@ -342,14 +347,14 @@ class Index:
             head.fields -= connection.run(_REMOVE_FIELD, number=number).rowcount
         projection.retired = []
         for writer in projection.writers.values() if projection.renumbered else ():
-            if any(id(state) in projection.renumbered for state in writer.fields):
+            if any(id(state) in projection.renumbered for _number, state in projection.known_series(writer)):
                 projection.touched_writers.add(writer.name)
         projection.renumbered.clear()
 
     def _commit_writers(self, connection: Connection, projection: Projection, head: Head) -> None:
         names = list(projection.touched_writers)
         gone = connection.run_each(_REMOVE_WRITER, [{"name": name} for name in names])
-        rows = [writer_row(projection.writers[name]) for name in names]
+        rows = [writer_row(projection.writers[name], projection.made) for name in names]
         connection.run_each(_ADD["writer"], rows)
         head.writers += len(rows) - gone
 
@@ -471,23 +476,41 @@ def _put_in_place(hidden: Path, index: Path) -> None:
             hidden.rename(index)
 
 
+def _states_of(file: str, rows: Sequence[Row], damages: list[Damage]) -> dict[int, FieldState]:
+    """Return the states of some rows by their numbers. Rows with content that no release writes are damage."""
+    states: dict[int, FieldState] = {}
+    written: list[Op] = []
+    for number, path, kind, facts, _crc in rows:
+        try:
+            states[number] = field_state(number, path, kind, facts, written)
+        except MALFORMED as error:
+            damages.append(Damage(file, _malformed("field", error), _path_or_none(path)))
+    # All at once, and one by one only if something is wrong: the checks are most of the time of loading.
+    if not _are_valid(written):
+        invalid = {op.path for op in written if isinstance(op, (Assign, Tags)) and not _are_valid([op])}
+        damages += [Damage(file, _malformed("field", ValueError("a value")), path) for path in sorted(invalid)]
+        states = {number: state for number, state in states.items() if state.path not in invalid}
+    return states
+
+
+def _malformed(noun: str, error: Exception) -> str:
+    """Return the words for a row that fits its checksum and that no release writes."""
+    return f"the row of a {noun} has content that no release writes: {str(error)[:200]}"
+
+
+def _path_or_none(path: object) -> str | None:
+    """Return a path out of a damaged row, if it can be one."""
+    try:
+        return paths.parse(path) if isinstance(path, str) else None
+    except NaiadPathError:
+        return None
+
+
 def _are_valid(ops: list[Op]) -> bool:
     try:
         return are_valid(ops)
     except UnicodeDecodeError:
         return False
-
-
-def _malformed(noun: str, error: Exception) -> str:
-    return f"the row of a {noun} has content that no release writes: {str(error)[:200]}"
-
-
-def _path_or_none(path: object) -> str | None:
-    """A path out of a damaged row, if it can be one."""
-    try:
-        return paths.parse(path) if isinstance(path, str) else None
-    except NaiadPathError:
-        return None
 
 
 def _rows_by_key(connection: Connection, table: str, keys: Sequence[int]) -> list[Any]:

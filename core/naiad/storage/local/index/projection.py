@@ -7,8 +7,9 @@ float series never pass through it: it only maps the numbers of each writer to f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from naiad.kinds import LINES, MEMBERS, POINTS, SERIES, TAGS
 from naiad.lines import Lines, is_after
@@ -41,7 +42,15 @@ from naiad.storage.local.index.states import (
     TextPoint,
     WriterState,
 )
-from naiad.storage.results import Shadowed
+from naiad.storage.results import Damage, Shadowed
+
+Row: TypeAlias = "tuple[int, str, str, bytes, int]"
+"""Number, path, kind, facts and checksum of a field in the index."""
+Make: TypeAlias = Callable[[Sequence[Row], list[Damage]], Mapping[int, FieldState]]
+"""Makes states of rows, by number; those that no release writes are added to the damage instead."""
+NO_ROWS: Mapping[str, Row] = MappingProxyType({})
+UNMADE: dict[str, FieldState] = {}
+"""The states at a path of which there is a row so far."""
 
 
 class Projection:
@@ -52,8 +61,17 @@ class Projection:
     of its ops counts, even if its clock jumps.
     """
 
-    def __init__(self) -> None:
-        self.fields: dict[str, dict[str, FieldState]] = {}  # path -> kind -> state, alive ones only
+    def __init__(self, rows: Mapping[str, Row] = NO_ROWS, make: Make | None = None) -> None:
+        """Begin with fields of an index, by path, each the only one there. A row becomes a state when it is needed.
+
+        A program that opens a run of 100,000 fields reads a few of them.
+        """
+        self.fields: dict[str, dict[str, FieldState]] = dict.fromkeys(rows, UNMADE)  # path -> kind -> state, alive ones
+        self.made: dict[int, FieldState] = {}  # number in the index -> state, of rows that were needed
+        self.damages: list[Damage] = []  # of rows that no release writes, found when they were needed
+        self._rows = dict(rows)  # path -> row, of those in `fields` that are not made
+        self._make = make
+        self._paths: dict[int, str] = {}  # number in the index -> path, once a row is needed by its number
         self.writers: dict[str, WriterState] = {}
         self.touched: dict[int, FieldState] = {}  # by identity: what the fold has to write
         self.retired: list[int] = []  # numbers in the index whose rows and points have to go
@@ -61,16 +79,19 @@ class Projection:
         self.tombstones: dict[str, FieldState] = {}  # path -> what was deleted there
         self.dead: dict[str, FieldState] = {}  # path -> a float series that is not there, for the numbers that mean it
         self.uncertain: dict[int, FieldState] = {}  # by identity: of whose points in the index a deletion took some
-        self.version = 0  # changes whenever a number may mean something else
+        self.version = len(self.fields)  # changes whenever a number may mean something else
         self._orphans: tuple[int, list[tuple[str, int, FieldState, float]]] = (0, [])
-        self._namespaces: set[str] = set()  # all that ever held a field
-        self._contested: set[str] = set()  # paths at which two kinds, or a field and a namespace, may have met
+        self._namespaces = _namespaces_of(rows) if rows else set()  # all that ever held a field
+        # Paths at which two kinds, or a field and a namespace, may have met.
+        self._contested = self._namespaces.intersection(rows)
         self._hidden: tuple[int, dict[tuple[str, str], FieldState]] = (0, {})
         self.touched_writers: set[str] = set()
 
     def at(self, path: str) -> FieldState | None:
         """The field that is shown at a path."""
         kinds = self.fields.get(path)
+        if kinds is UNMADE:
+            kinds = self._made(path)
         if not kinds:
             return None
         # Nearly all runs have no two fields at one path, and pay for conflicts only this test.
@@ -81,6 +102,8 @@ class Projection:
 
     def visible(self, prefix: str = "") -> dict[str, FieldState]:
         """Return the fields that are shown, by path; of those below a prefix only."""
+        if self._rows:
+            self.make_all(prefix)
         hidden = self.hidden() if self._contested else {}
         return {
             path: state
@@ -89,6 +112,16 @@ class Projection:
             for kind, state in kinds.items()
             if (path, kind) not in hidden
         }
+
+    def kinds(self, prefix: str = "") -> dict[str, str]:
+        """Return the kind of each field that is shown, by path; of those below a prefix only."""
+        hidden = self.hidden() if self._contested else {}
+        found = {}
+        for path, kinds in self.fields.items():
+            for kind in kinds or (self._rows[path][2],):
+                if path.startswith(prefix) and (path, kind) not in hidden:
+                    found[path] = kind
+        return found
 
     def hidden(self) -> dict[tuple[str, str], FieldState]:
         """Return the hidden fields by path and kind, with the field shown instead of each."""
@@ -126,22 +159,65 @@ class Projection:
         return hidden
 
     def _conflicts(self) -> Iterable[FieldState]:
-        for path, kinds in self.fields.items():
+        for path, kinds in [*self.fields.items()]:
             if path in self._contested or not self._contested.isdisjoint(_above(path)):
-                yield from kinds.values()
+                yield from (kinds or self._made(path)).values()
 
     def states(self) -> Iterable[FieldState]:
         """Every alive state, shadowed ones included."""
+        if self._rows:
+            self.make_all()
         for kinds in self.fields.values():
             yield from kinds.values()
 
     def of_kinds(self, kinds: Collection[str]) -> list[FieldState]:
         """Every alive state of these kinds, shadowed ones included."""
+        if self._rows:
+            self._make_states([row for row in self._rows.values() if row[2] in kinds])
         return [state for each in self.fields.values() for kind, state in each.items() if kind in kinds]
+
+    def make_all(self, prefix: str = "") -> None:
+        """Make the states of all rows whose path begins like this."""
+        self._make_states([row for path, row in self._rows.items() if path.startswith(prefix)])
+
+    def _made(self, path: str) -> dict[str, FieldState]:
+        """Make the state of the row at a path; where no release writes that row, the field is left out."""
+        self._make_states([self._rows[path]])
+        return self.fields.get(path, {})
+
+    def _make_states(self, rows: list[Row]) -> None:
+        assert self._make is not None  # there are rows
+        states = self._make(rows, self.damages)
+        for row in rows:
+            del self._rows[row[1]]
+            state = states.get(row[0])
+            if state is None:
+                del self.fields[row[1]]
+            else:
+                self.fields[row[1]] = {state.kind: state}
+        self.made.update(states)
+
+    def _numbered(self, number: int) -> FieldState | None:
+        """The state of the row with a number in the index; None if it is not there, or damaged."""
+        if number not in self.made:
+            if not self._paths:
+                self._paths = {row[0]: path for path, row in self._rows.items()}
+            path = self._paths.get(number)
+            if path in self._rows:
+                self._made(path)
+        return self.made.get(number)
+
+    def known_series(self, writer: WriterState) -> Iterator[tuple[int, FieldState]]:
+        """The numbers of a writer whose series were needed, by number or otherwise, and these series."""
+        for number, found in enumerate(writer.fields, 1):
+            state = self.made.get(found) if isinstance(found, int) else found
+            if state is not None:
+                yield number, state
 
     def add(self, state: FieldState) -> None:
         """Add a state loaded from the index."""
         self.version += 1
+        self.made[state.id] = state
         if state.kind == DELETED:
             self.tombstones[state.path] = state
         elif state.retired_at is not None:
@@ -156,8 +232,8 @@ class Projection:
         """
         known = set(self.tombstones)
         for writer in self.writers.values() if self.dead else ():
-            for number, state in enumerate(writer.fields, 1):
-                if state is not None and state.retired_at is not None:
+            for number, state in self.known_series(writer):
+                if state.retired_at is not None:
                     if state.path not in known:
                         self._know_deletion(state, writer.name, number)
                     writer.fields[number - 1] = self.alive(state.path, POINTS) or self.dead[state.path]
@@ -175,6 +251,9 @@ class Projection:
     def _show(self, state: FieldState) -> None:
         path = state.path
         kinds = self.fields.setdefault(path, {})
+        if kinds is UNMADE:
+            self._made(path)
+            kinds = self.fields.setdefault(path, {})
         kinds[state.kind] = state
         if len(kinds) > 1 or path in self._namespaces:
             self._contested.add(path)
@@ -221,7 +300,10 @@ class Projection:
     def owner_of(self, writer: str, fid: int) -> FieldState | None:
         """The field that a writer's number means; None for a number whose definition was lost to damage."""
         fields = self.writers[writer].fields if writer in self.writers else []
-        return fields[fid - 1] if 0 < fid <= len(fields) else None
+        found = fields[fid - 1] if 0 < fid <= len(fields) else None
+        if isinstance(found, int):
+            found = fields[fid - 1] = self._numbered(found)
+        return found
 
     def meaning(self, writer: str, number: int) -> tuple[FieldState | None, float]:
         """Where points with a writer's number go, and the time after which they do.
@@ -255,7 +337,8 @@ class Projection:
             found = []
             paths = {path for path, grave in self.tombstones.items() if _deletions(grave).continuing.get(POINTS)}
             for writer in self.writers.values() if paths else ():
-                for number, owner in enumerate(writer.fields, 1):
+                for number in range(1, len(writer.fields) + 1):
+                    owner = self.owner_of(writer.name, number)
                     if owner is not None and owner.path in paths:
                         state, since = self.meaning(writer.name, number)
                         if state is not None and since > -math.inf:
@@ -281,7 +364,10 @@ class Projection:
 
     def alive(self, path: str, kind: str) -> FieldState | None:
         """The field of this kind at a path, be it shadowed by one of another kind or not."""
-        return self.fields.get(path, {}).get(kind)
+        kinds = self.fields.get(path, UNMADE)
+        if kinds is UNMADE and path in self._rows:
+            kinds = self._made(path)
+        return kinds.get(kind)
 
     # Writing
 
@@ -369,6 +455,8 @@ class Projection:
                 writers.discard(name)
         if only in (ANY, LINES):
             grave.printed.pop(name, None)
+        if path in self._rows:
+            self._made(path)
         for kind, state in list(self.fields.get(path, {}).items()):
             if only in (ANY, kind):
                 self._cut(state, grave, (at, name))
@@ -658,3 +746,15 @@ def _above(path: str) -> Iterator[str]:
     while "/" in path:
         path = path.rpartition("/")[0]
         yield path
+
+
+def _namespaces_of(paths: Iterable[str]) -> set[str]:
+    """Return all namespaces that hold some paths."""
+    found = {path.rpartition("/")[0] for path in paths}
+    found.discard("")
+    for namespace in [*found]:
+        for above in _above(namespace):
+            if above in found:
+                break  # and so is all that lies above it, or will be
+            found.add(above)
+    return found

@@ -80,7 +80,7 @@ def write_replay(folder: RunDirectory) -> list[Path]:
     """
     index = Index(folder, open_for_reading(folder.index, is_final=False))
     with index.view() as connection:
-        projection, _head, _positions, damages = index.load(connection)
+        projection, _head, _positions, damages = index.load_whole(connection)
         if damages:
             # Nothing is shipped of a damaged index: the server would take what is left for the whole run.
             raise _damaged(folder, str(damages[0]))

@@ -80,7 +80,7 @@ def read_short_tail(
     Raises:
         FileNotFoundError: one of them was folded meanwhile.
     """
-    numbers = _numbers(projection)
+    numbers = _numbers(projection) if files else {}  # all of them, of which a run that ended needs none
     if numbers is None or sys.byteorder != "little":
         return None
     left = LONGEST
@@ -101,6 +101,8 @@ def _numbers(projection: Projection) -> dict[int, dict[str, int]] | None:
     found: dict[int, dict[str, int]] = {}
     for writer in projection.writers.values():
         for number, state in enumerate(writer.fields, 1):
+            if isinstance(state, int):
+                state = projection.owner_of(writer.name, number)
             if state is None:
                 continue
             numbers = found.setdefault(id(state), {})

@@ -168,6 +168,12 @@ class Snapshot:
         with self._lock:
             return self.projection.resolve(name)
 
+    def note_fields(self) -> None:
+        """Note the fields that turned out to be damaged when they were read."""
+        found = [*self.projection.damages]
+        self.projection.damages.clear()
+        self._note(found)
+
     def rows(self, state: FieldState, table: str, *which: range) -> list[Any]:
         """Rows of the index that belong to a field, from the same fold as the projection; of chunks also only some."""
         if not state.id:

@@ -432,7 +432,8 @@ class WriterState(msgspec.Struct):
     dropped_points: int = 0
     dropped_ops: int = 0
     blobs: dict[str, str] = msgspec.field(default_factory=dict)  # sha256 by incoming name, empty until it is known
-    fields: list[FieldState | None] = msgspec.field(default_factory=list)  # by field number - 1
+    # By field number - 1; an int is the number in the index of a series that was not needed yet.
+    fields: list[FieldState | int | None] = msgspec.field(default_factory=list)
 
 
 def copy_series(series: Series) -> Series:

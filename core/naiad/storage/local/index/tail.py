@@ -167,6 +167,8 @@ class Tail:
             found: dict[int, list[Binding]] = {}
             for writer in projection.writers.values():
                 for number, state in enumerate(writer.fields, 1):
+                    if isinstance(state, int):
+                        state = projection.owner_of(writer.name, number)
                     since = -math.inf
                     if state is not None and state.path in projection.tombstones:
                         state, since = projection.meaning(writer.name, number)

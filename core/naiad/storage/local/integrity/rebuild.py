@@ -228,7 +228,7 @@ def _projection(new: RunDirectory) -> Projection:
     if new.index.exists():
         index = Index(new, open_for_writing(new.index))
         with index.snapshot() as connection:
-            projection = index.load(connection)[0]
+            projection = index.load_whole(connection)[0]
     for file in list_journal(new.journal):
         if file.suffix == "ops":
             for frame in read_ops(file, 0)[0]:

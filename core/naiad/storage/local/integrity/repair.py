@@ -384,7 +384,7 @@ def _fields_by_head(copy: RunDirectory) -> int:
     index = Index(copy, engine)
     try:
         with index.view() as connection:
-            projection, head, _positions, _damages = index.load(connection)
+            projection, head, _positions, _damages = index.load_whole(connection)
             return head.fields - len(projection.tombstones)
     except sqlite3.Error:
         return 0

@@ -75,7 +75,7 @@ def salvage(old: RunDirectory, new: RunDirectory, losses: Losses, folds: int) ->
         rows = _rows(old, losses) if old.index.exists() else ()
         folds = max(folds, _copy(rows, connection))
         index.put_head(connection, _counted(connection, folds))
-        projection, head, _positions, _damages = index.load(connection)
+        projection, head, _positions, _damages = index.load_whole(connection)
         changes = Changes()
         losses.points += _set_right(index, connection, projection, changes)
         index.commit(connection, projection, head, changes)
@@ -125,7 +125,7 @@ def _through_sqlite(old: RunDirectory) -> Iterator[Row]:
     index = Index(old, engine)
     try:
         with index.view() as connection:
-            projection, head, _positions, _damages = index.load(connection)
+            projection, head, _positions, _damages = index.load_whole(connection)
             series = [state for state in projection.states() if state.pieces]
             chunks = (chunk_key(state.id, n) for state in series for n in range(state.pieces))
             most = old.index.stat().st_size // LEAST_ROW  # each hostile row counts to 2**24
@@ -153,7 +153,7 @@ def _is_readable_row(table: str, row: Mapping[Any, Any]) -> bool:
             field_state(row["id"], row["path"], row["kind"], row["facts"], written)
             return are_valid(written) and not odd_paths([row["path"]])
         if table == "writer":
-            writer_state(row["name"], row["facts"], row["fields"], {})
+            writer_state(row["name"], row["facts"], row["fields"])
         elif table == "head":
             decode_head(row["facts"])
     except MALFORMED:

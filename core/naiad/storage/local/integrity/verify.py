@@ -239,7 +239,7 @@ def _check_index(folder: RunDirectory, found: Findings, *, is_final: bool) -> tu
     try:
         with index.view() as connection:
             found.damages += [Damage(folder.index.name, text) for text in _structure(connection)]
-            projection, head, positions, damages = index.load(connection)
+            projection, head, positions, damages = index.load_whole(connection)
             found.damages += damages
             found.damages += _series_damages(index, connection, projection, head)
     except sqlite3.Error as error:
@@ -414,11 +414,11 @@ def _by_number(records: Records) -> dict[int, int]:
 def _damaged_fields(damage: Damage, projection: Projection) -> Iterator[Damage]:
     """One damage for each series that may have lost points by damage in a segment."""
     name = damage.file.rpartition("/")[2].partition(".")[0]
-    fields = projection.writers[name].fields if name in projection.writers else []
+    fields = projection.writer_of(name).fields
     # Which series is not known in detail: those whose numbers were being written, or all of the writer.
     low, high = damage.numbers or (0, len(fields))
     for number in range(max(low, 1), min(high, len(fields)) + 1):
-        state = fields[number - 1]
+        state = projection.owner_of(name, number)
         if state is not None and state.retired_at is None:
             yield Damage(damage.file, "some of its points in this file may be damaged", state.path)
 
