@@ -37,7 +37,7 @@ from naiad.storage.local.index.columns import (
     encode_integers,
     join_block,
 )
-from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid, pyramid
+from naiad.storage.local.index.pyramid import BUCKET, COARSE, coarser, decode_pyramid, pyramid
 
 Array = npt.NDArray[np.generic]
 LEAST, MOST = -(2**63), 2**63 - 1
@@ -185,6 +185,30 @@ def test_pyramid_sums_what_is_finite() -> None:
     assert [BUCKET - 3, BUCKET, 0] == found.finite.tolist()
     assert [BUCKET - 3, BUCKET, 0] == found.total.tolist()
     assert np.isnan(found.minimum).tolist() == np.isnan(found.maximum).tolist() == [False, False, True]
+
+
+def test_coarser_pyramid_is_that_of_the_finite_values_of_several() -> None:
+    values = np.arange(100.0 * BUCKET)
+    values[: 70 * BUCKET] = np.nan
+    values[-5:] = np.inf
+    parts = [slice(0, 40 * BUCKET), slice(40 * BUCKET, 100 * BUCKET)]
+    data = coarser([decode_pyramid(pyramid(np.arange(len(values))[part], values[part])) for part in parts])
+    assert data is not None
+    found = decode_pyramid(data)
+    items = [values[at : at + COARSE * BUCKET] for at in (0, COARSE * BUCKET)]
+    finite = [item[np.isfinite(item)] for item in items]
+
+    assert [0, COARSE * BUCKET] == found.steps.tolist()
+    assert [len(each) for each in finite] == found.finite.tolist()
+    assert [sum(each) for each in finite] == found.total.tolist()
+    np.testing.assert_array_equal([np.nan, 70.0 * BUCKET], found.minimum)
+    np.testing.assert_array_equal([np.nan, 100.0 * BUCKET - 6], found.maximum)
+
+
+def test_there_is_no_coarser_pyramid_where_steps_go_back() -> None:
+    one = decode_pyramid(pyramid(np.arange(1_000), np.zeros(1_000)))
+
+    assert coarser([one, one]) is None
 
 
 def test_sum_beyond_doubles_is_infinite_without_a_warning() -> None:

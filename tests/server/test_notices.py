@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from places import OPTIONS
 from postgres_server import Cluster, Replica, wait_for
 
 from naiad.container_kinds import RUN, RunId
@@ -189,4 +190,4 @@ def test_page_of_one_replica_shows_what_another_takes_also_after_lost_connection
     finally:
         stream.close()
         cluster.replicas[1].stop()
-        cluster.replicas[1].start("--url", cluster.url)
+        cluster.replicas[1].start("--url", cluster.url, *OPTIONS)

@@ -30,7 +30,7 @@ from postgres_server import Cluster, SeaweedFS, free_port, newest_postgres_folde
 from sqlalchemy.engine import Engine
 
 import naiad
-from naiad.container_kinds import RUN
+from naiad.container_kinds import RUN, RunId
 from naiad.errors import forget_warnings
 from naiad.ids import new_uid
 from naiad.refs import FileRef
@@ -399,6 +399,61 @@ def test_rows_of_many_folds_are_merged_when_the_run_is_over(cluster: Cluster, fo
     assert list(range(800)) == found.points("loss").values.tolist()
     assert [each / 16 for each in range(16)] == found.points("acc").values.tolist()
     assert 800 == found.count("loss")
+
+
+def folded(cluster: Cluster, folds: RunFolder, run: naiad.Run) -> int:
+    """Fold what the run has logged; return its number."""
+    run.sync(remote=True)
+    [(number,)] = cluster.ask("select number from naiad.run where uid = %s", run._run.uid)
+    assert "" == folds.fold(number)
+    return int(number)
+
+
+def test_series_in_many_pieces_are_merged_at_the_end_of_a_run_whose_rows_are_few(
+    cluster: Cluster, folds: RunFolder
+) -> None:
+    """Each fold has put some points of every series into one row, and a reader of one series decodes all of these."""
+    run = naiad.init_run(store=cluster.url, project="scattered", **QUIET)
+    number = 0
+    for each in range(16):
+        for name in range(40):
+            run[f"loss{name}"].extend([float(each)] * 45)
+        number = folded(cluster, folds, run)
+    rows = "select count(*) from naiad.{} where run = %s"
+    [(packs,)] = cluster.ask(rows.format("run_pack"), number)
+    assert packs > 11
+    run.stop()
+
+    wait_for(lambda: cluster.ask(rows.format("run_pack"), number) == [(0,)], "the merge")
+    assert [(40,)] == cluster.ask(rows.format("run_chunk"), number)
+
+
+def test_chart_of_very_many_points_reads_few_rows(cluster: Cluster, folds: RunFolder, tmp_path: Path) -> None:
+    """64 chunks share a coarser pyramid, so that their own ones are not read."""
+    run = naiad.init_run(store=cluster.url, project="coarse", **QUIET)
+    coarse = "select pieces, count from naiad.run_coarse where run = %s"
+    values: list[float] = []
+    number = 0
+    while not number or not cluster.ask(coarse, number):
+        new = [float(step % 977) for step in range(len(values), len(values) + 600)]
+        run["loss"].extend(new)
+        values += new
+        number = folded(cluster, folds, run)
+    [(pieces, count)] = cluster.ask(coarse, number)
+    assert 64 == pieces
+    assert count >= 64 * 600
+    covered = "naiad.run_chunk where run = %s and (key & 16777215) < 64"
+    kept = cluster.ask(f"select key, pyramid from {covered}", number)
+    cluster.ask(f"update {covered.replace(' where', ' set pyramid = null where')}", number)
+    reader = RemoteStore(cluster.url, Folder(tmp_path / "empty")).reader(RunId(run._run.uid, RUN))
+    found = reader.chart("loss", 2)
+    for key, pyramid in kept:
+        cluster.ask("update naiad.run_chunk set pyramid = %s where run = %s and key = %s", pyramid, number, key)
+    run.stop()
+    wait_for(lambda: cluster.is_settled(run._run.uid) and cluster.ask(coarse, number) == [], "the merge")
+
+    assert (len(values), 0.0, 976.0) == (found.finite.sum(), found.minimum.min(), found.maximum.max())
+    assert sum(values) == pytest.approx(float((found.mean * found.finite).sum()))
 
 
 def test_damaged_rows_are_not_merged_and_stop_no_fold(cluster: Cluster, folds: RunFolder) -> None:

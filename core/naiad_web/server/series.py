@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -25,12 +26,14 @@ from naiad_web.server.routes import Route
 from naiad_web.server.site import Site
 
 if TYPE_CHECKING:
-    from naiad_web.server.chart import Curve, Drawn
+    from naiad_web.server.chart import Curve, Drawn, Heights
 
 MOST_POINTS = 100_000
 """Exact points of one series in a chart."""
 PIECE = 200_000
 """Points of an export that are decoded at once."""
+FINEST, COARSEST = 256, 16_384
+"""Points of a stretch, as the index of a run keeps them: extremes of so many need not be computed."""
 CACHED_POINTS = 2_000_000
 """Points that stay decoded: zooming and hovering ask for the same series again and again."""
 
@@ -374,16 +377,26 @@ def _loaded(reader: RunReader, path: str, takes: ChartWanted) -> tuple[Any, dict
 
     known = facts_of(reader, path)
     facts = _facts(reader, path, known)
-    if takes.x == "step" and not takes.smooth and not takes.points:
-        # the index keeps the extremes of so many points, which need not be decoded then
-        stretches = known.count // 256
-        if stretches >= drawing.FINER * takes.buckets:
-            found = drawing.Heights(*reader.chart(path, stretches))
-            # Stretches do not say where their values that are not finite lie, so such a series is drawn from its
-            # points.
-            if int(found.finite.sum()) == known.count:
-                return found, facts
+    is_long = known.count // FINEST >= drawing.FINER * takes.buckets
+    if is_long and takes.x == "step" and not takes.smooth and not takes.points:
+        found = _stretches(reader, path, takes, known.count)
+        # Stretches do not say where their values that are not finite lie, so such a series is drawn from its points.
+        if int(found.finite.sum()) == known.count:
+            return found, facts
     return _curve(reader, path, takes, known), facts
+
+
+def _stretches(reader: RunReader, path: str, takes: ChartWanted, count: int) -> Heights:
+    """The stretches of a long series, no finer than its range needs them."""
+    from naiad_web.server import chart as drawing
+
+    least = drawing.FINER * takes.buckets
+    if count // COARSEST >= least:
+        found = drawing.Heights(*reader.chart(path, count // COARSEST))
+        low, high = (each if each is not None else end for each, end in ((takes.from_, -inf), (takes.to, inf)))
+        if int(((found.x >= low) & (found.x <= high)).sum()) >= least:
+            return found
+    return drawing.Heights(*reader.chart(path, count // FINEST))
 
 
 def _curve(reader: RunReader, path: str, takes: ChartWanted, facts: Facts | None = None) -> Curve:

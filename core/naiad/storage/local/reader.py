@@ -473,8 +473,13 @@ class Reader:
             # of no rewind.
             if state.series.count >= buckets * series.DECODED_PER_BUCKET and self._hidden(state) is None:
                 tail = self._view.tail_of(state)
-                rows = self._view.rows(state, "pyramids")
-                heights = series.read_heights(state, rows, tail, buckets, self._view.damage)
+                is_coarse = state.series.count >= buckets * series.COARSE_PER_BUCKET
+                rows = self._view.rows(state, "coarse_pyramids" if is_coarse else "pyramids")
+                # Nearly always the last few points that were folded; more of them do not make it worth while.
+                scattered = state.pieces - sum(row.pieces for row in rows)
+                packs = self._view.rows(state, "packs") if 0 < scattered <= len(rows) else []
+                shares = series.read_shares(state, packs, self._view.damage)
+                heights = series.read_heights(state, rows, shares, tail, buckets, self._view.damage)
                 if heights is not None:
                     return Chart(*heights)
             return Chart(*series.cut(self._points(state, needs_times=False)[0], buckets))

@@ -28,15 +28,15 @@ from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, End, Op, Open, encode_ops
 from naiad.scalars import pack_text, unpack_text
 from naiad.storage.local.entries import entry_of
-from naiad.storage.local.index.compact import MOST_ROWS, is_worth_it, rewrite
+from naiad.storage.local.index.compact import MOST_ROWS, is_scattered, is_worth_it, rewrite
 from naiad.storage.local.index.fold import Fold
-from naiad.storage.local.index.index import Index
 from naiad.storage.local.journal.arrivals import HEADERS
 from naiad.storage.local.journal.files import Source, journal_file, list_journal
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
 from naiad.storage.postgres import temporary
-from naiad.storage.postgres.connection import CATALOG, OpenRunDatabase, PostgresConnection, transaction
+from naiad.storage.postgres.connection import CATALOG, PostgresConnection, transaction
+from naiad.storage.postgres.index import PostgresIndex
 from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.reader import Place, PostgresReader
@@ -50,6 +50,8 @@ SILENT_SECONDS = 65
 MOST_FAILURES = 3
 MOST_RUNNING_ROWS = 64
 """How many times the rows it needs a run may lie in that goes on: each fold adds some, and reading decodes all."""
+MOST_REWRITTEN = 32_000_000
+"""Points of a run that is over and is rewritten if its series lie in many pieces; they are in memory, compressed."""
 RETRY_SECONDS = 10
 
 FACTS = "select uid, kind, id, project from naiad.run where number = %s"
@@ -76,7 +78,7 @@ NEXT_DUE = """
 select run, extract(epoch from at - now())::float8 from naiad.due where at < 'infinity' order by at limit 20
 """
 DROPPED = (
-    *("run_head", "run_writer", "run_position", "run_field", "run_chunk", "run_pack"),
+    *("run_head", "run_writer", "run_position", "run_field", "run_chunk", "run_pack", "run_coarse"),
     *("received", "inbox", "writer", "due"),
 )
 """The tables with rows of one run."""
@@ -103,21 +105,25 @@ class OpenFold(Fold):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place.folder)
-        self._database = OpenRunDatabase(place.raw, place.number)
+        self._place = place
 
-    def compact(self, most_rows: int) -> None:
-        """Merge the rows of the index if they are more than so many times those that it needs.
+    def compact(self, *, is_over: bool) -> None:
+        """Merge the rows of the index if they are many more than it needs, and make coarser pyramids of those of many.
 
         Raises:
             DamagedData: it is damaged; it is as it was.
         """
         index = self._open()
-        if is_worth_it(index, most_rows):
+        is_wanted = is_worth_it(index, MOST_ROWS if is_over else MOST_RUNNING_ROWS)
+        if is_wanted or (is_over and is_scattered(index, MOST_REWRITTEN)):
             rewrite(index)
+            index.drop_coarse()
             self.forget()  # its projection means the rows before
+        with index.view() as connection:
+            index.add_coarse(connection, self._projection or index.load(connection)[0])
 
-    def _open(self) -> Index:
-        index = Index(self._folder, self._database)
+    def _open(self) -> PostgresIndex:
+        index = PostgresIndex(self._folder, self._place.index, self._place.number)
         with index.view() as connection:
             if not index.has_begun(connection):
                 index.begin(connection)
@@ -203,7 +209,7 @@ class Folder:
             fold.fold([Source(each, each.name in sealed, is_awaited=each.writer not in over) for each in files])
             # Damaged rows stay as they are, for verify to name: what came since must not wait for them.
             with contextlib.suppress(DamagedData):
-                fold.compact(MOST_ROWS if place.scratch.is_over else MOST_RUNNING_ROWS)
+                fold.compact(is_over=place.scratch.is_over)
         for file, start, upto in taken:
             known, is_done = fold.positions.get(file, (0, False))
             # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.

@@ -22,6 +22,7 @@ from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.layout import Layout
 from naiad.storage.local.reader import Reader
 from naiad.storage.postgres.connection import OpenRunDatabase, RunDatabase, transaction
+from naiad.storage.postgres.index import PostgresIndex
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.scratch import Scratch
 from naiad.storage.results import Damage
@@ -118,7 +119,7 @@ class PostgresSnapshot(Snapshot):
 
     @contextlib.contextmanager
     def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:  # noqa: ARG002 (of a folder's)
-        index = Index(self._place.folder, self._place.index)
+        index = PostgresIndex(self._place.folder, self._place.index, self._place.number)
         with index.view() as connection:
             yield index, connection
 

@@ -13,7 +13,7 @@ from sqlalchemy import delete
 from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_writer_id
 from naiad.integers import EXACT
-from naiad.kinds import SERIES, TEXTS
+from naiad.kinds import POINTS, SERIES, TEXTS
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import decode_pack
 from naiad.storage.local.index.columns import POINTS_LIMIT
@@ -38,6 +38,8 @@ MOST_ROWS = 3
 Compacting writes all of it three times: to SQLite's log, to the database, and beside what it replaces. A busy run of
 a few series is folded into chunks of a third of the largest size, which read nearly as fast and are left as they are.
 """
+
+SPARE_PIECES = 8
 
 
 def finish_index(folder: RunDirectory, seconds: float) -> None:
@@ -89,8 +91,26 @@ def is_worth_it(index: Index, most_rows: int = MOST_ROWS) -> bool:
     return not _is_tidy(head, needed, most_rows)
 
 
+def is_scattered(index: Index, most_points: int) -> bool:
+    """Whether some series lies in many more pieces than it needs, in a run of at most so many points.
+
+    Raises:
+        DamagedData: the index is damaged.
+    """
+    with index.snapshot() as connection:
+        head = index.head(connection)
+        if head.points > most_points or head.chunks + head.packs <= SPARE_PIECES:
+            return False
+        projection, _head, _positions, _damages = index.load(connection)
+    # Whoever reads a series decodes all packs that have some of it, and these hold as much of all others.
+    return any(
+        state.pieces > MOST_ROWS * -(-state.series.count // POINTS_LIMIT) + SPARE_PIECES
+        for state in projection.of_kinds([POINTS])
+    )
+
+
 def _is_tidy(head: Head, needed: int, most_rows: int) -> bool:
-    return head.points > MOST_POINTS or head.chunks + head.packs <= most_rows * needed + 8
+    return head.points > MOST_POINTS or head.chunks + head.packs <= most_rows * needed + SPARE_PIECES
 
 
 def compact(folder: RunDirectory) -> None:

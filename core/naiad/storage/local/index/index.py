@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from sqlite3 import DatabaseError
 from typing import Any
@@ -237,7 +238,15 @@ class Index:
         """
         low = chunk_key(field_id, 0)
         rows = connection.run(_PYRAMIDS, low=low, high=low + (1 << FIELD_SHIFT))
-        return typed(map(PyramidRow._make, rows), PYRAMID_TYPES)
+        return typed(starmap(PyramidRow, rows), PYRAMID_TYPES)
+
+    def coarse_pyramids(self, connection: Connection, field_id: int) -> list[Any]:
+        """The same with coarser ones in place of many, where there are some: a folder has none.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        return self.pyramids(connection, field_id)
 
     def packs(self, connection: Connection, field_id: int) -> list[Any]:
         """Yield the packs that may hold points of a field, without damaged ones.
@@ -403,7 +412,7 @@ _CHUNKS, _PYRAMIDS, _CHUNK_HEADS = (
         ),
         columns,
     )
-    for columns in (ChunkRow._fields, PyramidRow._fields, ChunkHead._fields)
+    for columns in (ChunkRow._fields, ("key", "count", "pyramid"), ChunkHead._fields)
 )
 _PACKS = _statement(
     "index.pack of field",

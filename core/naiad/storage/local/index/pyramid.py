@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ from naiad.storage.local.index.columns import (
 
 BUCKET = 256
 """Points that one item of a pyramid stands for; the last stands for what is left."""
+COARSE = 64
+"""Items of pyramids that one of a coarser pyramid stands for, for series of very many points."""
 MODES = ((INTEGERS, FLOATS), (FLOATS,), (FLOATS,), (FLOATS,), (INTEGERS,))
 
 
@@ -73,6 +76,19 @@ def decode_pyramid(data: Buffer) -> Pyramid:
     steps, low, high, total, finite = split_block(data, b"Y", MODES)
     require_equal_items(steps, low, high, total, finite)
     return Pyramid(read_numbers(steps), read_floats(low), read_floats(high), read_floats(total), read_integers(finite))
+
+
+def coarser(pyramids: Sequence[Pyramid]) -> bytes | None:
+    """Return the pyramid with an item for each 64 of others that follow each other; None where steps go back."""
+    steps, low, high, total, finite = (np.concatenate(column) for column in zip(*pyramids, strict=True))
+    if bool((steps[1:] < steps[:-1]).any()):
+        return None
+    starts = np.arange(0, len(steps), COARSE)
+    # Those that ignore NaN, which stands for items without finite values.
+    extremes = [np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.add.reduceat(total, starts)
+    return _join(steps[starts], [*extremes, total], np.add.reduceat(finite, starts))
 
 
 def _join(steps: Numbers, floats: list[npt.NDArray[Any]], finite: Integers) -> bytes:

@@ -93,11 +93,12 @@ class ChunkRow(NamedTuple):
 
 
 class PyramidRow(NamedTuple):
-    """The row of a chunk without its points."""
+    """The row of a chunk without its points, or of several that follow each other, with a coarser pyramid."""
 
     key: int
     count: int  # type: ignore[assignment]  # the method of tuples is not used
     pyramid: bytes | None
+    pieces: int = 1
 
 
 class ChunkHead(NamedTuple):

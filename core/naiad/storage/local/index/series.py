@@ -26,13 +26,15 @@ from naiad.storage.local.index.points import (
     merged,
     ordered,
 )
-from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid
+from naiad.storage.local.index.pyramid import BUCKET, COARSE, decode_pyramid
 from naiad.storage.local.index.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.storage.local.index.states import FieldState, Last, Remnant, Series, Shared, TextPoint
 
 INDEX = "run.db"
 DECODED_PER_BUCKET = BUCKET
 """A chart whose buckets would hold fewer points than this is drawn from the points themselves."""
+COARSE_PER_BUCKET = BUCKET * COARSE
+"""A chart whose buckets hold at least so many points is drawn from coarser pyramids, if there are some."""
 
 Refusal = Callable[[str, str, str], DamagedData]
 Hidden = Callable[[str, Any, Any], npt.NDArray[np.bool_]]
@@ -234,11 +236,14 @@ def as_they_came(chunks: list[Any], shares: list[Columns]) -> list[Any]:
     """Chunks and shares of packs in the order in which they were folded: a chunk's number counts both."""
     pieces: list[Any] = []
     waiting = deque(shares)
+    number = 0
     for row in chunks:
         # A gap in the numbers of chunks is where a share of a pack came in between.
-        while waiting and len(pieces) < row.key & ((1 << FIELD_SHIFT) - 1):
+        while waiting and number < row.key & ((1 << FIELD_SHIFT) - 1):
             pieces.append(waiting.popleft())
+            number += 1
         pieces.append(row)
+        number += getattr(row, "pieces", 1)  # a row with a coarser pyramid stands for several chunks
     return [*pieces, *waiting]
 
 
@@ -311,33 +316,43 @@ def cut(points: Columns, buckets: int) -> Heights:
     return _reduce(points.steps[starts].astype(np.float64), *_heights_of(points.values), starts)
 
 
-def read_heights(state: FieldState, rows: list[Any], tail: list[Part], buckets: int, refuse: Refusal) -> Heights | None:
-    """A chart from the pyramids of the chunks alone; None when the series also lies elsewhere or out of order.
+def read_heights(
+    state: FieldState, rows: list[Any], shares: list[Columns], tail: list[Part], buckets: int, refuse: Refusal
+) -> Heights | None:
+    """A chart from the pyramids of the chunks, and the points elsewhere; None when a piece is missing or out of order.
 
     Raises:
         DamagedData: a pyramid is not as it was written.
     """
-    # Part of the series is in packs, which have no pyramid: then the points are read.
-    if sum(row.count for row in rows) != state.series.count or len(rows) != state.pieces or not rows:
+    pieces = sum(row.pieces for row in rows) + len(shares)
+    count = sum(row.count for row in rows) + sum(len(share.values) for share in shares)
+    if (count, pieces) != (state.series.count, state.pieces) or not rows:
         return None
-    try:
-        pyramids = [decode_pyramid(row.pyramid or b"") for row in rows]
-    except ChunkDamaged as error:
-        raise refuse(state.path, INDEX, str(error)) from error
-    points = ordered(join([part for _writer, part in tail])) if tail else None
-    steps = [np.asarray(one.steps, np.float64) for one in pyramids]
-    columns = [[one.minimum, one.maximum, one.total, one.finite] for one in pyramids]
-    if points is not None:
-        heads = np.arange(0, len(points.values), BUCKET)
-        steps.append(points.steps[heads].astype(np.float64))
-        columns.append(_bucketed(points.values, heads))
+    late = [ordered(join([part for _writer, part in tail]))] if tail else []
+    steps: list[Reals] = []
+    columns: list[list[npt.NDArray[Any]]] = []
+    for piece in [*as_they_came(rows, shares), *late]:
+        if isinstance(piece, Columns):
+            heads = np.arange(0, len(piece.values), BUCKET)
+            steps.append(piece.steps[heads].astype(np.float64))
+            columns.append(_bucketed(piece.values, heads))
+            continue
+        try:
+            one = decode_pyramid(piece.pyramid or b"")
+        except ChunkDamaged as error:
+            raise refuse(state.path, INDEX, str(error)) from error
+        steps.append(np.asarray(one.steps, np.float64))
+        columns.append([one.minimum, one.maximum, one.total, one.finite])
     joined = np.concatenate(steps)
     # Chunks that overlap in their steps, as after a step back, cannot be put one behind the other.
     if bool((joined[1:] < joined[:-1]).any()):
         return None
     low, high, total, finite = (np.concatenate(column) for column in zip(*columns, strict=True))
-    # Equal ones once: reduceat would give a bucket without points the value of its first place.
-    starts = np.unique(np.linspace(0, len(joined), min(buckets, len(joined)), endpoint=False, dtype=np.int64))
+    # By their points, since some items stand for many more than others. Equal ones once: reduceat would give a bucket
+    # without points the value of its first place.
+    ends = np.cumsum(np.maximum(finite, 1))
+    places = np.linspace(0, ends[-1], min(buckets, len(joined)), endpoint=False)
+    starts = np.unique(np.searchsorted(ends, places, "right"))
     return _reduce(joined[starts], _or(low, np.inf), _or(high, -np.inf), total, finite, starts)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import naiad
 from naiad.errors import DamagedData, DamageWarning
-from naiad.storage.local.index import point_pages
+from naiad.storage.local.index import point_pages, series
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.store import Store
 
@@ -47,6 +47,21 @@ def test_page_decodes_the_chunks_that_it_lies_in(store: Store, monkeypatch: pyte
     assert [1] == decoded
     assert [float(step) for step in range(200_000, 200_010)] == page.points.steps.tolist()
     assert [step / 7 for step in range(200_000, 200_010)] == page.points.values.tolist()
+
+
+def test_chart_of_a_long_series_that_goes_on_for_a_few_points_decodes_no_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last points lie in a pack, which has no pyramid."""
+    for values in (range(POINTS), [-1.0] * 100):
+        with naiad.init_run(store=tmp_path, project="p", custom_run_id="long", **QUIET) as run:
+            run["loss"].extend([*values])
+    reader = Store(tmp_path).reader(Store(tmp_path).find("P-1"))
+    monkeypatch.setattr(series, "read_points", lambda *_arguments, **_options: pytest.fail("it decodes all points"))
+    found = reader.chart("loss", 100)
+
+    assert (POINTS + 100, -1.0, POINTS - 1) == (found.finite.sum(), found.minimum.min(), found.maximum.max())
+    assert -1.0 == found.minimum[-1]
 
 
 def test_steps_of_a_chunk_are_decoded_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

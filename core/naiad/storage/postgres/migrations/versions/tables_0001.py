@@ -61,6 +61,8 @@ create table naiad.run_chunk ({run}, key bigint not null, count int not null, cr
     data bytea not null, primary key (run, key)) partition by hash (run);
 create table naiad.run_pack ({run}, id int not null, first_field int not null, last_field int not null,
     count int not null, crc bigint not null, data bytea not null, primary key (run, id)) partition by hash (run);
+create table naiad.run_coarse ({run}, field int not null, first int not null, pieces int not null,
+    count bigint not null, pyramid bytea, primary key (run, field, first)) partition by hash (run);
 create table naiad_catalog.about (format int primary key, listed text not null, made text not null,
     revision bigint not null);
 create table naiad_catalog.container (
@@ -168,7 +170,7 @@ loses prepared statements.
 `take` stores what continues its file, still, and lets the file go on; it returns the files that went on. A file that
 another replica has moved meanwhile is left out (compare and set), and so is a run that was deleted.
 """
-PARTITIONED = ("received", "inbox", "run_position", "run_field", "run_chunk", "run_pack")
+PARTITIONED = ("received", "inbox", "run_position", "run_field", "run_chunk", "run_pack", "run_coarse")
 VIEWS = {
     "head": "id, format, facts, crc",
     "writer": "name, facts, fields, crc",

@@ -1,0 +1,93 @@
+"""The index of a run in a database, with coarser pyramids of the series with very many points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from naiad.kinds import POINTS
+from naiad.storage.local.index.columns import ChunkDamaged
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.pyramid import coarser, decode_pyramid
+from naiad.storage.local.index.rows import EVERY_CHUNK, PYRAMID_TYPES, PyramidRow, chunk_key, typed
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.postgres.connection import PostgresConnection
+from naiad.storage.sql.connection import Connection
+from naiad.storage.sql.database import Database
+
+WINDOW = 64
+"""Chunks that follow each other and share a coarser pyramid; the first of them has a number that this divides."""
+COARSE = "select first, pieces, count, pyramid from naiad.run_coarse where run = %s and field = %s and pieces > 0"
+FINE = """
+select key, count, pyramid from naiad.run_chunk
+where run = %s and key >= %s and key < %s and ((key & 16777215) / %s)::int <> all(%s) order by key
+"""
+MADE = "select field, max(first) from naiad.run_coarse where run = %s and field = any(%s) group by field"
+ADD_COARSE = "insert into naiad.run_coarse (run, field, first, pieces, count, pyramid) values (%s, %s, %s, %s, %s, %s)"
+DROP_DELETED = """
+delete from naiad.run_coarse c where run = %s
+and not exists (select from naiad.run_field f where f.run = c.run and f.id = c.field)
+"""
+
+
+class PostgresIndex(Index):
+    """The index of one run of a database."""
+
+    def __init__(self, folder: RunDirectory, database: Database, run: int) -> None:
+        super().__init__(folder, database)
+        self._run = run
+
+    def coarse_pyramids(self, connection: Connection, field_id: int) -> list[Any]:
+        """The pyramids of a field: the coarser ones of many chunks, and those of the chunks that have none.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        coarse = self._rows(connection, COARSE, field_id)
+        found = [PyramidRow(chunk_key(field_id, row[0]), row[2], row[3], row[1]) for row in coarse]
+        found += self._fine(connection, field_id, EVERY_CHUNK, [first // WINDOW for first, *_ in coarse])
+        return typed(sorted(found, key=lambda row: row.key), PYRAMID_TYPES)
+
+    def add_coarse(self, connection: Connection, projection: Projection) -> None:
+        """Make the coarser pyramids that are missing."""
+        long = {state.id: state.pieces for state in projection.of_kinds([POINTS]) if state.pieces >= WINDOW}
+        if not long:
+            return
+        self._run_own(connection, DROP_DELETED)
+        made = dict(self._rows(connection, MADE, [*long]))
+        for field, pieces in long.items():
+            for first in range(made.get(field, -WINDOW) + WINDOW, pieces - pieces % WINDOW, WINDOW):
+                rows = self._fine(connection, field, range(first, first + WINDOW), [])
+                data = _coarser(rows)
+                # Where none can be made that is noted too, as a row that stands for nothing.
+                own = (0, 0, None) if data is None else (len(rows), sum(row.count for row in rows), data)
+                self._run_own(connection, ADD_COARSE, field, first, *own)
+
+    def drop_coarse(self) -> None:
+        """Forget the coarser pyramids, since the chunks are others now."""
+        with self.view() as connection:
+            self._run_own(connection, "delete from naiad.run_coarse where run = %s")
+
+    def _fine(self, connection: Connection, field_id: int, numbers: range, windows: Sequence[int]) -> list[PyramidRow]:
+        """The pyramids of chunks with some numbers, without those in some windows."""
+        low = chunk_key(field_id, 0)
+        rows = self._rows(connection, FINE, low + numbers.start, low + numbers.stop, WINDOW, [*windows])
+        return [PyramidRow(*row) for row in rows]
+
+    def _rows(self, connection: Connection, query: str, *parameters: object) -> list[Any]:
+        return list(self._run_own(connection, query, *parameters).fetchall())
+
+    def _run_own(self, connection: Connection, query: str, *parameters: object) -> Any:
+        assert isinstance(connection, PostgresConnection)
+        return connection.own.execute(query, [self._run, *parameters])
+
+
+def _coarser(rows: list[PyramidRow]) -> bytes | None:
+    """The coarser pyramid of a window; None if there is none: points between them are in packs, or steps go back."""
+    if len(rows) < WINDOW:
+        return None
+    try:
+        return coarser([decode_pyramid(row.pyramid or b"") for row in rows])
+    except ChunkDamaged:  # verify names it
+        return None
