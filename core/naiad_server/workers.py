@@ -109,7 +109,7 @@ def fold_due(database: str, objects: str, is_over: Callable[[], bool], told: Cal
                 if is_over():
                     return
                 told(folder.fold(number))
-            if not due:
+            if not due and not folder.archive():
                 _rest(listener, min(seconds, REST_SECONDS), is_over)
         except StorageError as error:  # the database is away: it is asked again until it is back
             _log.warning("%s", error)

@@ -18,8 +18,8 @@ from naiad.ids import new_uid
 from naiad.ops import Define, Open, encode_ops
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.postgres import receiver as postgres_receiver
-from naiad.storage.postgres.connection import transaction
-from naiad.storage.postgres.folding import RUN_LOCKS, drop
+from naiad.storage.postgres.connection import RUN_LOCKS, transaction
+from naiad.storage.postgres.folding import drop
 from naiad.storage.postgres.receiver import Receiver
 from naiad.storage.postgres.store import PostgresStore
 from naiad.storage.receiving import Piece, Sealing

@@ -335,6 +335,13 @@ class RunFolder(Protocol):
     def listener(self) -> Listener:
         """Return a listener to runs that become due."""
 
+    def archive(self) -> bool:
+        """Move rows of one run into an object, if there is one with old rows; return whether there may be more.
+
+        Raises:
+            StorageError: the database or the objects cannot be used now; nothing has changed.
+        """
+
     def fold(self, number: int) -> str:
         """Fold a run; return why that was not possible, or nothing, also if another process is folding it.
 

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Engine
 
 from naiad import clock
 from naiad.container_kinds import PROJECT, RunId, kind_named
-from naiad.errors import DamagedData, DamageWarning, NaiadError
+from naiad.errors import DamagedData, DamageWarning, NaiadError, StorageError
 from naiad.ids import new_writer_id
 from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, End, Op, Open, encode_ops
@@ -34,8 +34,8 @@ from naiad.storage.local.journal.arrivals import HEADERS
 from naiad.storage.local.journal.files import Source, journal_file, list_journal
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
-from naiad.storage.postgres import temporary
-from naiad.storage.postgres.connection import CATALOG, PostgresConnection, transaction
+from naiad.storage.postgres import archive, temporary
+from naiad.storage.postgres.connection import CATALOG, CATALOG_LOCK, RUN_LOCKS, PostgresConnection, transaction
 from naiad.storage.postgres.index import PostgresIndex
 from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
 from naiad.storage.postgres.objects import Objects
@@ -43,8 +43,6 @@ from naiad.storage.postgres.reader import Place, PostgresReader
 from naiad.storage.postgres.scratch import make_scratch
 from naiad.storage.sql.values import Stamp, forget, put
 
-RUN_LOCKS, CATALOG_LOCK = 7_230_002, 7_230_003
-"""The first key of the advisory locks of runs, and the key of the one of the catalog, whose numbers are counted."""
 SILENT_SECONDS = 65
 """After the last sign of life of a writer its run is looked at again, once, since it may be over."""
 MOST_FAILURES = 3
@@ -57,11 +55,17 @@ RETRY_SECONDS = 10
 FACTS = "select uid, kind, id, project from naiad.run where number = %s"
 DROP_ROWS = "delete from naiad.inbox where run = %s and file = %s and start = %s"
 BYTES = """
-update naiad.run set failures = 0, problem = null, bytes =
-    (select coalesce(sum(octet_length(data)), 0) from naiad.run_chunk where run = %(run)s)
-    + (select coalesce(sum(octet_length(data)), 0) from naiad.run_pack where run = %(run)s)
+update naiad.run set failures = 0, problem = null, bytes = own.bytes, archived_at = case
+    when own.here < %(least)s then null
+    when own.here >= %(most)s then now()
+    else now() + make_interval(secs => case when %(is_over)s then %(over)s else %(silent)s end) end
+from (select coalesce(sum(coalesce(octet_length(data), length)), 0) as bytes,
+             coalesce(sum(octet_length(data)), 0) as here
+      from (select data, length from naiad.run_chunk where run = %(run)s
+            union all select data, length from naiad.run_pack where run = %(run)s) each) own
 where number = %(run)s
 """
+"""With the time from which its rows may be moved into objects: later than whatever else may come of the run."""
 NEXT = """
 update naiad.due set waiting = greatest(0, waiting - %(size)s), at = case
     when waiting > %(size)s then now() + interval '1 second'
@@ -123,7 +127,7 @@ class OpenFold(Fold):
             index.add_coarse(connection, self._projection or index.load(connection)[0])
 
     def _open(self) -> PostgresIndex:
-        index = PostgresIndex(self._folder, self._place.index, self._place.number)
+        index = PostgresIndex(self._folder, self._place.index, self._place.objects, self._place.number)
         with index.view() as connection:
             if not index.has_begun(connection):
                 index.begin(connection)
@@ -137,6 +141,7 @@ class Folder:
         self._engine = engine
         self._objects = objects
         self._notices = Sender(engine)
+        self._archive = archive.Archive(engine, objects)
 
     def due(self) -> tuple[list[int], float]:
         """Return the numbers of runs that are due, the most urgent first, and in how many seconds others will be.
@@ -151,6 +156,14 @@ class Folder:
     def listener(self) -> Listener:
         """Return a listener to runs that become due."""
         return Listener(self._engine, DUE)
+
+    def archive(self) -> bool:
+        """Move rows of one run into an object, if there is one with old rows; return whether there may be more.
+
+        Raises:
+            StorageError: the database or the objects cannot be used now; nothing has changed.
+        """
+        return any(self._archive.move(number) for number in self._archive.due())
 
     def fold(self, number: int, *, is_waiting: bool = False) -> str:
         """Fold a run; return why that was not possible, or nothing.
@@ -179,8 +192,12 @@ class Folder:
                     # A savepoint: a fold that fails is undone, and the failure itself is noted and committed.
                     with raw.transaction():
                         self._fold(raw, number, Path(root))
+                except StorageError as error:
+                    # The objects are away, which is no failure of the run: it waits for them, however long.
+                    problem = _reason(error)
+                    raw.execute(LATER, [False, RETRY_SECONDS, number])
                 except (NaiadError, msgspec.MsgspecError) as error:
-                    problem = " ".join(str(error).split())[:1000]
+                    problem = _reason(error)
                     self._set_back(raw, number, problem)
         self._notices.send(CHANGED)
         return problem
@@ -223,7 +240,7 @@ class Folder:
         raw.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
         put(PostgresConnection(raw, CATALOG), [entry])
         raw.execute("select set_config('search_path', 'public', true)")
-        raw.execute(BYTES, {"run": number})
+        raw.execute(BYTES, {"run": number, "is_over": place.scratch.is_over, **archive.WAITS})
         size = sum(upto - start for _file, start, upto in taken)
         raw.execute(NEXT, {"run": number, "size": size, "silent": SILENT_SECONDS})
 
@@ -248,6 +265,10 @@ class Folder:
         fold.fold([Source(journal_file(file.partition(".")[0], 0, "ops", place.folder.journal / file), is_final=True)])
         raw.execute("delete from naiad.inbox where run = %s and file = %s", [place.number, file])
         return True
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:1000]
 
 
 def write_ops(raw: psycopg.Connection[Any], run: int, ops: Sequence[Op], session: int, at: float) -> str:

@@ -1,4 +1,7 @@
-"""The index of a run in a database, with coarser pyramids of the series with very many points."""
+"""The index of a run in a database: its chunks and packs lie in rows or, once archived, in objects.
+
+Series with very many points have coarser pyramids, which stay in rows.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,36 @@ from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import coarser, decode_pyramid
-from naiad.storage.local.index.rows import EVERY_CHUNK, PYRAMID_TYPES, PyramidRow, chunk_key, typed
+from naiad.storage.local.index.rows import (
+    CHUNK_TYPES,
+    EVERY_CHUNK,
+    PYRAMID_TYPES,
+    ChunkRow,
+    PackRow,
+    PyramidRow,
+    chunk_key,
+    is_whole_pack,
+    typed,
+)
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres.connection import PostgresConnection
+from naiad.storage.postgres.objects import Objects
+from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import Database
 
 WINDOW = 64
 """Chunks that follow each other and share a coarser pyramid; the first of them has a number that this divides."""
+CHUNKS = """
+select key, count, crc, pyramid, object, pyramid_place, pyramid_length, data, object, place, length
+from naiad.run_chunk where run = %s and key >= %s and key < %s order by key
+"""
+PACKS = "select id, first_field, last_field, count, crc, data, object, place, length from naiad.run_pack where run = %s"
+PACKS_OF = f"{PACKS} and last_field >= %s and first_field <= %s order by id"
+ALL_PACKS = f"{PACKS} order by id"
 COARSE = "select first, pieces, count, pyramid from naiad.run_coarse where run = %s and field = %s and pieces > 0"
 FINE = """
-select key, count, pyramid from naiad.run_chunk
+select key, count, pyramid, object, pyramid_place, pyramid_length from naiad.run_chunk
 where run = %s and key >= %s and key < %s and ((key & 16777215) / %s)::int <> all(%s) order by key
 """
 MADE = "select field, max(first) from naiad.run_coarse where run = %s and field = any(%s) group by field"
@@ -32,11 +54,40 @@ and not exists (select from naiad.run_field f where f.run = c.run and f.id = c.f
 
 
 class PostgresIndex(Index):
-    """The index of one run of a database."""
+    """The index of one run of a database: what lies in objects is read from there, and all else as in a folder."""
 
-    def __init__(self, folder: RunDirectory, database: Database, run: int) -> None:
+    def __init__(self, folder: RunDirectory, database: Database, objects: Objects, run: int) -> None:
         super().__init__(folder, database)
+        self._objects = objects
         self._run = run
+
+    def chunks(self, connection: Connection, field_id: int, numbers: range = EVERY_CHUNK) -> list[Any]:
+        """The chunk rows of a field in the order in which they were folded, or those with some numbers.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+            DamagedData: an object is missing.
+            StorageError: the objects cannot be used now.
+        """
+        low = chunk_key(field_id, 0)
+        rows = self._rows(connection, CHUNKS, low + numbers.start, low + numbers.stop)
+        content = self._content([row[at : at + 4] for at in (3, 7) for row in rows])
+        both = zip(rows, content[: len(rows)], content[len(rows) :], strict=True)
+        return typed([ChunkRow._make((*row[:3], pyramid, data)) for row, pyramid, data in both], CHUNK_TYPES)
+
+    def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
+        """The same without the points; raises as `chunks`."""
+        return typed(self._fine(connection, field_id, EVERY_CHUNK, []), PYRAMID_TYPES)
+
+    def packs(self, connection: Connection, field_id: int) -> list[Any]:
+        """The packs that may hold points of a field, without damaged ones; raises as `chunks`."""
+        return list(filter(is_whole_pack, self._packs(connection, PACKS_OF, field_id, field_id)))
+
+    def all_rows(self, connection: Connection, table: str, keys: Sequence[int], damages: list[Damage]) -> list[Any]:
+        """All rows of a table; raises as `chunks`."""
+        if table != "pack":
+            return super().all_rows(connection, table, keys, damages)
+        return self._packs(connection, ALL_PACKS)
 
     def coarse_pyramids(self, connection: Connection, field_id: int) -> list[Any]:
         """The pyramids of a field: the coarser ones of many chunks, and those of the chunks that have none.
@@ -73,7 +124,26 @@ class PostgresIndex(Index):
         """The pyramids of chunks with some numbers, without those in some windows."""
         low = chunk_key(field_id, 0)
         rows = self._rows(connection, FINE, low + numbers.start, low + numbers.stop, WINDOW, [*windows])
-        return [PyramidRow(*row) for row in rows]
+        content = self._content([row[2:6] for row in rows])
+        return [PyramidRow(row[0], row[1], pyramid) for row, pyramid in zip(rows, content, strict=True)]
+
+    def _packs(self, connection: Connection, query: str, *parameters: int) -> list[PackRow]:
+        rows = self._rows(connection, query, *parameters)
+        content: list[Any] = self._content([row[5:9] for row in rows])
+        return [PackRow._make((*row[:5], data)) for row, data in zip(rows, content, strict=True)]
+
+    def _content(self, wanted: Sequence[tuple[bytes | None, str | None, int, int]]) -> list[bytes | None]:
+        """Return bytes, each given by itself, or by the name of its object with place and length."""
+        found = [data for data, *_ in wanted]
+        by_object: dict[str, list[int]] = {}
+        for at, (_, name, _, length) in enumerate(wanted):
+            if name is not None and length:
+                by_object.setdefault(name, []).append(at)
+        # Together for each object, since the pyramids and the chunks of a series lie one after the other there.
+        for name, places in by_object.items():
+            for at, data in zip(places, self._objects.read(name, [wanted[at][2:] for at in places]), strict=True):
+                found[at] = data
+        return found
 
     def _rows(self, connection: Connection, query: str, *parameters: object) -> list[Any]:
         return list(self._run_own(connection, query, *parameters).fetchall())

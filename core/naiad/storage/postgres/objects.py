@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import threading
 import urllib.parse
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ from obstore.store import LocalStore, S3Store
 
 from naiad.errors import DamagedData, StorageError
 from naiad.settings import number, setting
+from naiad.storage.postgres import temporary
 
 MOST_COPIED = 10 * 1024**3
 """Bytes of the copies that a process keeps of objects, unless NAIAD_SERVER_CACHE_BYTES is set."""
 LINK_SECONDS = 300.0
 """How long a presigned address can be used."""
 PIECE = 8 * 1024 * 1024
+GAP = 16 * 1024
+"""Bytes between two parts of an object that are read with them: another request takes longer."""
 RETRIES: Any = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}
 """A request waits for these tries; the client's own ones follow."""
 
@@ -103,13 +108,45 @@ class Objects:
         Raises:
             DamagedData, StorageError: as by `get`.
         """
+        self._touch(path)
+        # Content never changes under its hash, so that one copy serves for as long as there is room.
+        if not path.exists():
+            self._note(path, self._copy(name, path))
+
+    def read(self, name: str, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return parts of content, each given by its place and length, from a copy if they were read before.
+
+        Raises:
+            DamagedData, StorageError: as by `get`.
+        """
+        stretches = _joined(places)
+        content = {start: self._stretch(name, start, stop) for start, stop in stretches}
+        starts = sorted(content)
+        found = []
+        for place, length in places:
+            start = starts[bisect_right(starts, place) - 1]
+            found.append(content[start][place - start : place - start + length])
+        return found
+
+    def _stretch(self, name: str, start: int, stop: int) -> bytes:
+        path = temporary.folder() / "stretches" / f"{name.replace('/', '-')}.{start}-{stop}"
+        self._touch(path)
+        # Read before it can be removed: another thread may make room at any moment.
+        with contextlib.suppress(FileNotFoundError):
+            return path.read_bytes()
+        data = self.get(name, start, stop - start)
+        with _hidden(path) as hidden:
+            hidden.write_bytes(data)
+        self._note(path, len(data))
+        return data
+
+    def _touch(self, path: Path) -> None:
         with self._lock:
             if path in self._copies:
                 self._copies.move_to_end(path)
-        # Content never changes under its hash, so that one copy serves for as long as there is room.
-        if path.exists():
-            return
-        size = self._copy(name, path)
+
+    def _note(self, path: Path, size: int) -> None:
+        """Note a new copy, and make room for it."""
         with self._lock:
             self._copied += size - self._copies.pop(path, 0)
             self._copies[path] = size
@@ -121,18 +158,12 @@ class Objects:
 
     def _copy(self, name: str, path: Path) -> int:
         """Copy an object into a new file, and return its bytes."""
-        hidden = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _hidden(path) as hidden, hidden.open("wb") as stream:
             size = self.size(name)
-            with hidden.open("wb") as stream:
-                # In pieces, so that a checkpoint of gigabytes takes no more memory than one of them.
-                for start in range(0, size, PIECE):
-                    stream.write(self.get(name, start, min(PIECE, size - start)))
-            hidden.replace(path)
-            return size
-        finally:
-            hidden.unlink(missing_ok=True)
+            # In pieces, so that a checkpoint of gigabytes takes no more memory than one of them.
+            for start in range(0, size, PIECE):
+                stream.write(self.get(name, start, min(PIECE, size - start)))
+        return size
 
     def link(self, name: str, seconds: float = LINK_SECONDS) -> str:
         """Return a presigned address, valid for some seconds and without credentials; empty if there is none.
@@ -189,6 +220,29 @@ class Objects:
                     yield str(each["path"])[cut:], int(each["size"]), each["last_modified"]
         except (obstore.exceptions.BaseError, OSError) as error:
             raise _unusable(self.url, error) from error
+
+
+def _joined(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the stretches, start and stop, that contain all places; those that nearly touch are one."""
+    found: list[tuple[int, int]] = []
+    for place, length in sorted(places):
+        if found and place <= found[-1][1] + GAP:
+            found[-1] = (found[-1][0], max(found[-1][1], place + length))
+        else:
+            found.append((place, place + length))
+    return found
+
+
+@contextlib.contextmanager
+def _hidden(path: Path) -> Iterator[Path]:
+    """Give the path of a new file, which gets its name at the end, or is removed."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield hidden
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def blob_name(sha256: str) -> str:

@@ -119,7 +119,7 @@ class PostgresSnapshot(Snapshot):
 
     @contextlib.contextmanager
     def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:  # noqa: ARG002 (of a folder's)
-        index = PostgresIndex(self._place.folder, self._place.index, self._place.number)
+        index = PostgresIndex(self._place.folder, self._place.index, self._place.objects, self._place.number)
         with index.view() as connection:
             yield index, connection
 

@@ -25,6 +25,11 @@ from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.reader import PostgresReader
 
 PIECE = 1024 * 1024
+REFERRED = """
+select object from naiad.inbox where object is not null
+union select object from naiad.run_chunk where object is not null
+union select object from naiad.run_pack where object is not null
+"""
 SET_ASIDE = "select id, failures, problem from naiad.run where failures >= %s order by number"
 
 
@@ -78,13 +83,11 @@ class Upkeep:
             own.update(reader.digest(file) for _path, file in stored_files(reader) if file.blob)
         with transaction(self._engine) as raw:
             kept = self._let_go(raw, used, days, is_dry=is_dry)
-            kept |= {
-                name for (name,) in raw.execute("select distinct object from naiad.inbox where object is not null")
-            }
+            kept |= {name for (name,) in raw.execute(REFERRED)}
         before = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=days)
         found = [
             (name, size)
-            for folder in ("blobs", "inbox")
+            for folder in ("blobs", "inbox", "runs")
             for name, size, made in self._objects.all(folder)
             if name not in kept and made < before
         ]
@@ -130,6 +133,7 @@ def _damages(reader: PostgresReader) -> Iterator[str]:
             try:
                 if kind == POINTS:
                     reader.points(path, include_rewound=True)
+                    reader.chart(path, 1)  # of its pyramids, if it has some
                 elif kind in TEXTS:
                     reader.texts(path, kind, include_rewound=True)
             except DamagedData as error:

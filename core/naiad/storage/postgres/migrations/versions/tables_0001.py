@@ -29,8 +29,9 @@ create table naiad.counter (prefix text primary key, last bigint not null);
 create table naiad.run (
     number bigserial primary key, uid text not null unique, kind text not null, id text not null unique,
     project text not null, custom text, created timestamptz not null default now(), failures int not null default 0,
-    problem text, bytes bigint not null default 0, unique (project, custom)
+    problem text, bytes bigint not null default 0, archived_at timestamptz, unique (project, custom)
 );
+create index run_archived_at on naiad.run (archived_at) where archived_at is not null;
 create table naiad.due (run bigint primary key, at timestamptz not null, waiting bigint not null default 0);
 create index due_at on naiad.due (at);
 create table naiad.writer (
@@ -58,9 +59,11 @@ create table naiad.run_position ({run}, file text not null, upto bigint not null
 create table naiad.run_field ({run}, id int not null, path text not null, kind text not null, facts bytea not null,
     crc bigint not null, primary key (run, id)) partition by hash (run);
 create table naiad.run_chunk ({run}, key bigint not null, count int not null, crc bigint not null, pyramid bytea,
-    data bytea not null, primary key (run, key)) partition by hash (run);
+    data bytea, object text, place bigint, length int, pyramid_place bigint, pyramid_length int,
+    primary key (run, key), check ((data is null) <> (object is null))) partition by hash (run);
 create table naiad.run_pack ({run}, id int not null, first_field int not null, last_field int not null,
-    count int not null, crc bigint not null, data bytea not null, primary key (run, id)) partition by hash (run);
+    count int not null, crc bigint not null, data bytea, object text, place bigint, length int,
+    primary key (run, id), check ((data is null) <> (object is null))) partition by hash (run);
 create table naiad.run_coarse ({run}, field int not null, first int not null, pieces int not null,
     count bigint not null, pyramid bytea, primary key (run, field, first)) partition by hash (run);
 create table naiad_catalog.about (format int primary key, listed text not null, made text not null,
