@@ -121,6 +121,20 @@ VIEWS: dict[str, tuple[str, Any]] = {
         """,
         [*[["/", "data/", "data/a.txt", "data/sub/", "data/sub/b.txt"]] * 4, "a"],
     ),
+    "download() to a name that another field's file has": (
+        """
+        answer = []
+        for content in ("first", "second"):
+            with neptune.init_run(project="models") as run:
+                run["model"].upload(neptune.types.File.from_content(content))
+                run["model"].download()
+            answer.append(open("model.txt").read())
+        for row in neptune.init_project("models", mode="read-only").fetch_runs_table().to_rows():
+            row["model"].download()
+            answer.append(open("model.txt").read())
+        """,
+        ["first", "second", "second", "first"],
+    ),
     "sort_by= of single values and series at one path": (
         """
         run = neptune.init_run(project="mixed")

@@ -58,6 +58,7 @@ class Handler(NaiadHandler, SupportsNamespaces):
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
         """Save the files here; the archive of a set gets the entry "/"."""
+        views.let_replace()
         # Only the archive of a set differs; any other content is saved as naiad saves it.
         if not isinstance(self.container._session.field(self._path), FileSet):
             super().download(destination, progress_bar)

@@ -53,6 +53,7 @@ class TableEntry:
         self, path: str, destination: Place = None, progress_bar: ProgressBarType | None = None
     ) -> None:
         """Download the content of a File."""
+        views.let_replace()
         self._row.download_file_attribute(path, destination, progress_bar)
 
     def download_file_set_attribute(

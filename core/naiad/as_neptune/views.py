@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from naiad.as_neptune.exceptions import FetchAttributeNotFoundException
 from naiad.errors import InvalidArgument, MissingField, ProjectExists
+from naiad.fields.file import forget_saved
 from naiad.kinds import KINDS
 from naiad.management import create_project, get_project_list
 
@@ -24,6 +25,7 @@ __all__ = [
     "View",
     "archive_of",
     "in_milliseconds",
+    "let_replace",
     "make_project",
     "missing",
     "refuse_mixed",
@@ -97,6 +99,11 @@ def with_root(archive: Path) -> None:
         opened.writestr(zipfile.ZipInfo("/"), b"")
 
 
+def let_replace() -> None:
+    """Let a download replace a file of another field or run: programs fetch "model" of many runs into one folder."""
+    forget_saved()
+
+
 def refuse_mixed(column: str, kinds: Iterable[str]) -> None:
     """Raise for a sort column with single values in some containers and series or files in others.
 
@@ -124,6 +131,7 @@ VIEWS = (
     View("a malformed query", "raises in the call", "raises when the table is first read", "Table"),
     View("next() of a table", "raises TypeError", "returns the next row", "Table"),
     View("the archive of a file set", "the files and their folders", 'also an entry "/"', with_root),
+    View("download() to a name that another field's file has", "raises InvalidArgument", "replaces it", let_replace),
     View("sort_by= of single values and series at one path", "sorts", "raises ValueError", refuse_mixed),
     View(
         "reading a field that does not exist",

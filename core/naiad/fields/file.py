@@ -252,6 +252,11 @@ def place_for(destination: str | os.PathLike[str] | None, name: str, uid: str, p
     return target
 
 
+def forget_saved() -> None:
+    """Let the next download of any field replace the files that this process saved in folders."""
+    _saved.clear()
+
+
 def kept(text: object) -> FileRef:
     """Return a file as it is stored."""
     return FileRef.from_text(text if isinstance(text, str) else bytes(text).decode("utf-8", "surrogatepass"))  # type: ignore[call-overload]  # a text is one of the two
