@@ -31,7 +31,7 @@ from naiad.query.tree import FieldName, OneOf
 from naiad.rollup import HOME, is_rolled_up, resolved, roll_up, sorted_by, with_rollup
 from naiad.scalars import from_microseconds
 from naiad.storage.base import Store
-from naiad.storage.catalog import Found, Losses, Unmatched, column_pattern, path_and_aspect
+from naiad.storage.catalog import ColumnRows, Found, Losses, Unmatched, column_pattern, path_and_aspect
 from naiad.typing import ProgressBarCallback, ProgressBarType
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Table:
     @cached_property
     def _present(self) -> set[tuple[str, str]]:
         """Path and kind of the fields that some row has, or could have."""
-        if not self._cells:
+        if not len(self):
             return set(self._found.fields.values())
         there = self._by_field.keys() or set().union(*self._cells)
         return {field for number, field in self._found.fields.items() if number in there}
@@ -185,8 +185,12 @@ class Table:
         return [row.cells for row in self._found.rows]
 
     @cached_property
-    def _by_field(self) -> dict[int, list[Any]]:
-        """The cells of each field, row by row, where all runs have the same fields; else nothing."""
+    def _by_field(self) -> Mapping[int, Any]:
+        """The cells of each field, row by row, where the catalog has columns or all runs the same fields; else none."""
+        rows = self._found.rows
+        columns = rows.columns() if isinstance(rows, ColumnRows) else None
+        if columns is not None:
+            return columns
         shapes = set(map(tuple, self._cells))
         if len(shapes) != 1:
             return {}
@@ -215,16 +219,22 @@ class Table:
             kinds = {number: kind for number, kind in kinds.items() if KINDS[kind].has_value}
         return kinds, aspect
 
-    def _values(self, name: str) -> tuple[list[Any], str]:
+    def _values(self, name: str) -> tuple[Sequence[Any], str]:
         """The values of a column, and their type where all its fields are of one kind that has no other."""
         kinds, aspect = self._numbers(name)
         if len(kinds) != 1:
             cells_of = self._cells
             return [next((_framed(kinds[n], c[n], aspect) for n in kinds if n in c), None) for c in cells_of], ""
         [(number, kind)] = kinds.items()
-        plain = self._by_field.get(number) or [cells.get(number) for cells in self._cells]
+        plain: Any
+        if self._by_field:
+            plain = self._by_field.get(number, [None] * len(self))
+        else:
+            plain = [cells.get(number) for cells in self._cells]
         if kind == POINTS:
             place = ASPECTS.index(aspect)
+            if not isinstance(plain, list):
+                return plain[:, place], "number"
             found = [None if each is None else each[place] for each in plain]
             return found, "number" if found.count(None) < len(found) else ""
         holds = KINDS[kind].holds if kind in ATOMS else ""
@@ -526,7 +536,7 @@ def _naive(microseconds: int) -> datetime:
     return from_microseconds(microseconds).replace(tzinfo=None)
 
 
-def _column(values: list[Any], holds: str) -> Any:
+def _column(values: Sequence[Any], holds: str) -> Any:
     """The values of a column as pandas takes them."""
     import numpy as np
     import pandas as pd
@@ -534,7 +544,7 @@ def _column(values: list[Any], holds: str) -> Any:
     if holds == "moment":
         return np.array([np.datetime64("NaT", "us") if at is None else at for at in values], "datetime64[us]")
     if holds == "number":
-        return np.array(values, np.float64)
+        return np.asarray(values, np.float64)
     if holds == "integer" and None in values and any(each is not None and abs(each) > 2**53 for each in values):
         return pd.array(values, dtype="Int64")  # the float that pandas would make of it rounds
     return values

@@ -44,6 +44,18 @@ class Row(NamedTuple):
     cells: Mapping[int, Cell]
 
 
+class ColumnRows(Sequence[Row]):
+    """Rows that can also be taken column by column, without an object for each number."""
+
+    def columns(self) -> Mapping[int, Any] | None:
+        """The cells by the number of their field, one for each row, None where a row has none; None for no columns.
+
+        The column of floats is an array, with NaN where there is none; that of a series of numbers is an array with
+        `ASPECTS` as its second dimension. All others are lists.
+        """
+        raise NotImplementedError
+
+
 class Unmatched(NamedTuple):
     """A field that a search names, and that could not match as it was meant."""
 

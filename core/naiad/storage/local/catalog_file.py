@@ -32,7 +32,7 @@ from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import Database, open_locked
 from naiad.storage.sql.values import BEGIN, FORMAT_OF, TABLES
 
-FORMAT = 9
+FORMAT = 10
 WHOLE_BYTES = 64 * 1024 * 1024
 """Up to this size the whole file has a crc32, which takes about 1 ms for each MB."""
 PROVEN_SECONDS = 60.0

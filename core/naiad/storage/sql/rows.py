@@ -12,14 +12,15 @@ from naiad.kinds import KINDS, SYS
 from naiad.query.tree import FieldName, Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
 from naiad.storage.sql.connection import All, Clause, Connection, Either, Part, Statement
+from naiad.storage.sql.packed_rows import PackedRows
 from naiad.storage.sql.search import Sort, in_scope, search
 from naiad.storage.sql.translate import Numbers
 from naiad.storage.sql.values import (
     AT_PATHS,
     SMALL_ROWS,
     fields_at,
-    fresh_cells,
     losses_of,
+    require_whole,
     shown_at,
     shown_cells,
 )
@@ -63,8 +64,10 @@ def find(
     asked = {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
     lost = _losses(connection, kind, project, {row.number for row in rows}, asked)
     # More rows than are remembered would push each other out, and none of them would be found again.
-    cells = map(shown_cells, rows) if len(rows) <= SMALL_ROWS else fresh_cells(rows)
-    return Found(found, [Row(row.uid, row.id, each) for row, each in zip(rows, cells, strict=True)], unmatched, lost)
+    if len(rows) <= SMALL_ROWS:
+        return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
+    require_whole(rows)
+    return Found(found, PackedRows(rows), unmatched, lost)
 
 
 def _fields(

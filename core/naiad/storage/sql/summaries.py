@@ -17,8 +17,8 @@ from naiad.storage.sql.values import (
     FACTS,
     Shown,
     as_stored,
-    decode_cells,
-    decode_facts,
+    cells_in,
+    facts_in,
     fields_at,
     losses_of,
     shown,
@@ -127,9 +127,9 @@ def _numbers(connection: Connection) -> list[int | None]:
 
 def _summary(row: Shown, numbers: list[int | None]) -> Summary:
     packed = whole_cells(row)
-    values = decode_facts(packed)
+    values = facts_in(packed)
     if values is None:  # of a server's database, whose rows are written when a run is folded
-        values = [*map(decode_cells(packed).get, numbers)]  # type: ignore[arg-type]  # None is no key, and finds nothing
+        values = [*map(cells_in(packed).get, numbers)]  # type: ignore[arg-type]  # None is no key, and finds nothing
     name, modified, seen, owner, tags, group_tags, description, size, *rest = values
     failed, custom_run_id, trashed, model_id, stage, parent, parent_uid = rest
     return Summary(

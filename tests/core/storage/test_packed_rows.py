@@ -1,0 +1,93 @@
+"""Packed cells: what is packed comes back, row by row and column by column."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from naiad.storage.sql.packed_rows import FEWEST_ALIKE, PackedRows
+from naiad.storage.sql.values import Shown, cells_in, facts_in, pack
+
+FACTS = ["name", None, 3]
+NUMBER = 1 << 30
+finite = st.floats(allow_nan=False)
+series = st.lists(finite, min_size=5, max_size=5) | st.lists(st.none() | finite, min_size=5, max_size=5)
+values = finite | series | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.text() | st.none()
+cells = st.dictionaries(st.integers(1, NUMBER), values, max_size=20)
+
+
+def rows_of(*given: dict[int, Any]) -> PackedRows:
+    return PackedRows([shown(pack(FACTS, each)) for each in given])
+
+
+def shown(packed: bytes) -> Shown:
+    return Shown(1, "u", "runs", "P-1", "p", "finished", None, "", packed, 0)
+
+
+@given(cells)
+def test_cells_come_back_as_they_were(given: dict[int, Any]) -> None:
+    packed = pack(FACTS, given)
+
+    assert (given, FACTS) == (cells_in(packed), facts_in(packed))
+    assert [type(each) for _at, each in sorted(given.items())] == [
+        type(each) for _at, each in sorted(cells_in(packed).items())
+    ]
+
+
+@given(st.lists(cells, max_size=5))
+def test_rows_have_the_cells_of_each(given: list[dict[int, Any]]) -> None:
+    assert given == [row.cells for row in rows_of(*given)]
+
+
+def test_bits_of_floats_are_kept() -> None:
+    odd = struct.unpack("<d", b"\1\0\0\0\0\0\xf8\x7f")[0]
+
+    assert struct.pack("<d", odd) == struct.pack("<d", cells_in(pack(FACTS, {7: odd}))[7])
+    assert math.copysign(1, cells_in(pack(FACTS, {7: -0.0}))[7]) < 0
+
+
+def test_columns_are_the_cells_of_all_rows() -> None:
+    summed = [1.0, 0.5, 2.0, 1.0, 0.25]
+    some: list[dict[int, Any]] = [
+        {1: 0.5, 2: "a", 3: summed},
+        {1: None, 2: "b", 3: [math.nan, None, None, None, None]},
+        {1: 1.5, 2: "c", 3: None, 4: 7},
+    ]
+    columns = rows_of(*some * FEWEST_ALIKE).columns()
+
+    assert columns is not None
+    nan = math.nan
+    np.testing.assert_array_equal([0.5, nan, 1.5] * FEWEST_ALIKE, columns[1])
+    np.testing.assert_array_equal([summed, [nan] * 5, [nan] * 5] * FEWEST_ALIKE, columns[3])
+    assert ["a", "b", "c"] * FEWEST_ALIKE == columns[2]
+    assert [None, None, 7] * FEWEST_ALIKE == columns[4]
+
+
+def test_rows_with_fields_of_their_own_have_no_columns() -> None:
+    assert rows_of(*({at: 0.5} for at in range(1, 20))).columns() is None
+
+
+@pytest.mark.parametrize("has_facts", [False, True])
+def test_rows_of_earlier_releases_are_read(has_facts: bool) -> None:
+    encode = msgspec.msgpack.encode
+    packed = (encode(encode(FACTS)) if has_facts else b"") + encode({1: 0.5, 2: "a"})
+
+    assert {1: 0.5, 2: "a"} == cells_in(packed)
+    assert (FACTS if has_facts else None) == facts_in(packed)
+    assert [{1: 0.5, 2: "a"}] == [row.cells for row in PackedRows([shown(packed)])]
+
+
+def test_block_that_is_too_short_is_met_at_once() -> None:
+    whole = pack(FACTS, {1: 0.5, 2: 1.5})
+    size = 13 + len(msgspec.msgpack.encode(FACTS)) + 8
+    cut = struct.pack("<BIII", 0xC1, len(msgspec.msgpack.encode(FACTS)), 8, 8) + whole[13 : size + 8] + b"\x80"
+
+    with pytest.raises(ValueError, match="floats"):
+        PackedRows([shown(cut)])
