@@ -5,10 +5,12 @@ from __future__ import annotations
 import compileall
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +26,8 @@ settings.register_profile("shared", deadline=None, suppress_health_check=[Health
 settings.load_profile("shared")
 
 
+FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-sync disable-component-update"
+"""Of Chromium."""
 SOURCES = [Path(__file__).parent.with_name(name) for name in ("core", "integrations")]
 
 
@@ -38,6 +42,21 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking again and again at the frameworks that the collection has imported."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser that the machine has: one for all tests of a worker, since a second playwright could not begin."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            "no Chromium is installed (Debian: apt-get install chromium)"
+        )
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=[f"--{flag}" for flag in FLAGS.split()])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

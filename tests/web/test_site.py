@@ -93,7 +93,7 @@ def test_page_is_sent_compressed_and_an_edit_shows(tmp_path: Path) -> None:
     first = pages.answer("/static/a.js", encodings="gzip, br")
     plain = pages.answer("/static/a.js")
 
-    assert gzip.decompress(first.body) == plain.body == (tmp_path / "a.js").read_bytes()
+    assert gzip.decompress(first.body) == plain.body == b"let a = 1;" * 100
     assert (first.headers["content-encoding"], "content-encoding" in plain.headers) == ("gzip", False)
     assert pages.answer("/static/a.js", first.headers["etag"]).status_code == 304
     (tmp_path / "a.js").write_text("let a = 2;")

@@ -41,8 +41,13 @@ _COMMENTS = re.compile(
     re.MULTILINE,
 )
 """Comments. That no text of the pages looks like one is tested with a parser of the language."""
-_INDENTS = re.compile(rb"\n[ \t\n]+")
-"""Indents and empty lines. Only templates of elements span lines, where one blank is as good as many: tested too."""
+_INDENTS = re.compile(rb"(?<=[;{(,\[])\n[ \t\n]*|(?<=\n)[ \t\n]+")
+"""Indents, empty lines, and ends of lines behind signs after which a blank means nothing.
+
+Only templates of elements span lines, where one blank is as good as many: tested too.
+"""
+_BLANKS = re.compile(rb"(?<=[{};:,])[ \n]+|[ \n]+(?=[{}])|;(?=[ \n]*\})")
+"""Blanks of styles that mean nothing, and the semicolon before the end of a rule."""
 MISSING = b"<!doctype html><title>naiad</title><p>The pages are not installed. The interface is at /api/v1.</p>"
 
 
@@ -122,10 +127,12 @@ class Pages:
         return known
 
     def _body(self, file: Path) -> bytes:
-        """The bytes of a file as they are sent: our scripts and styles without their comments and indents."""
+        """The bytes of a file as they are sent: our scripts and styles without comments, indents and idle blanks."""
         found = file.read_bytes()
         is_ours = file.suffix in (".js", ".css") and "vendor" not in file.relative_to(self._folder).parts
-        return _INDENTS.sub(b"\n", _COMMENTS.sub(b"", found)) if is_ours else found
+        if is_ours:
+            found = _INDENTS.sub(b"", _COMMENTS.sub(b"", found))
+        return _BLANKS.sub(b"", found) if is_ours and file.suffix == ".css" else found
 
     def _page(self) -> _File | None:
         """The one page, with the version in the addresses of its files, so that a browser loads each of them once."""

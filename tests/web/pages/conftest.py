@@ -39,9 +39,6 @@ POLICY = "; ".join(
     ]
 )
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-sync disable-component-update"
-
-
 PATIENCE = 90.0
 """Seconds to wait for what has to come: other tests may have the processors meanwhile."""
 COUNTERS = """
@@ -86,19 +83,6 @@ def static() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """The browser that the machine has."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not program:
-        missing("no Chromium is installed (Debian: apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=[f"--{flag}" for flag in FLAGS.split()])
-        yield browser
-        browser.close()
 
 
 class Watched:

@@ -163,3 +163,41 @@ def test_project_page_leads_to_its_parts(look: Any, until: Any, settled: Any) ->
     until(page, "location.pathname === '/p/sweep'")
     page.locator("main .bar a.primary").click()
     until(page, "location.pathname === '/p/sweep/runs'")
+
+
+def test_box_of_a_log_axis_says_how_the_dots_are_drawn(look: Any, until: Any, settled: Any) -> None:
+    """The axis of learning rates is one of powers of ten at first, and may be made a plain one."""
+    runs = ",".join(f"DIGITS-{number}" for number in range(1, 40))
+    page = look.open(f"/p/digits/compare/scatter?runs={runs}&xf=params/lr&yf=score")
+    settled(page, until)
+    until(page, "document.querySelectorAll('.scatter circle').length > 20")
+    ticks = "[...document.querySelectorAll('.scatter svg text')].map(text => text.textContent).join()"
+    before, box = page.evaluate(ticks), page.get_by_label("log horizontal")
+    assert box.is_checked()
+    box.uncheck()
+    until(page, "location.search.includes('mode=linear')")
+    until(page, f"{ticks} !== {before!r}")
+
+    assert not box.is_checked()
+    box.check()
+    until(page, f"{ticks} === {before!r}")
+
+
+@pytest.mark.parametrize("address", ["/p/digits/runs/DIGITS-1/monitoring", "/p/digits/compare/artifacts?runs=DIGITS-1"])
+def test_shown_tab_is_in_view_on_a_phone(look: Any, until: Any, settled: Any, address: str) -> None:
+    look.page.set_viewport_size({"width": 390, "height": 844})
+    page = look.open(address)
+    settled(page, until)
+    box = page.locator(".tabs [aria-current=page]").bounding_box()
+
+    assert 0 <= box["x"]
+    assert box["x"] + box["width"] <= 390
+
+
+def test_values_that_an_overview_leaves_out_are_counted(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-53")
+    settled(page, until)
+
+    left = page.get_by_text("more namespaces in Fields").text_content()
+    assert 60 == page.locator("section.card dl").count()
+    assert int(left.split()[1].replace(",", "")) > 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -99,18 +100,59 @@ def test_groups_open_and_have_aggregates(look: Any, until: Any, settled: Any) ->
     assert "mean" in page.locator("tr.group").first.text_content()
 
 
-def test_shown_rows_are_exported(look: Any, until: Any, settled: Any) -> None:
-    page = look.open("/p/digits/runs?cols=sys/id,params/%3Dcmd,sys/name&sort=sys/id&find=DIGITS-5")
-    settled(page, until)
+def exported(page: Any, form: str) -> str:
+    """Return the file that the export of a table gives."""
     page.get_by_role("button", name="Export what is shown").click()
     with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
-    lines = Path(download.value.path()).read_text().splitlines()
+        page.get_by_role("button", name=form, exact=True).click()
+    return Path(download.value.path()).read_text()
 
-    shown = {line.split(",")[0] for line in lines[1:]}
-    assert {"DIGITS-5", *(f"DIGITS-{number}" for number in range(50, 55))} <= shown  # other tests may have added runs
-    assert all(each.startswith("DIGITS-5") for each in shown)
+
+def test_shown_rows_are_exported(look: Any, until: Any, settled: Any) -> None:
+    """In the order of the screen, in which an id counts by its number."""
+    page = look.open("/p/digits/runs?cols=sys/id,params/%3Dcmd,sys/name,score&sort=sys/id&find=DIGITS-5")
+    settled(page, until)
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length > 5")
+    lines = exported(page, "CSV").splitlines()
+    rows = json.loads(exported(page, "JSON"))
+
+    shown = [text.strip() for text in page.evaluate(_CELLS, "sys/id")]
+    scores = [float(text) for text in page.evaluate(_CELLS, "score") if text]
+    page.goto(f"{look.origin}/p/digits/runs?cols=sys/id&sort=sys/id")
+    settled(page, until)
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length > 12")
+    first = [text.strip() for text in page.evaluate(_CELLS, "sys/id")]
+    every = exported(page, "CSV").splitlines()[1:]
+
+    assert "sys/id,params/=cmd,sys/name,score" == lines[0]
+    assert shown == [line.split(",")[0] for line in lines[1:]] == [row["sys/id"] for row in rows]
+    assert {"DIGITS-5", *(f"DIGITS-{number}" for number in range(50, 55))} <= set(shown)
     assert any("'=1+1" in line for line in lines)
+    assert scores == pytest.approx([row["score"] for row in rows if row["score"] is not None], rel=1e-4)
+    assert ["DIGITS-1", "DIGITS-2", "DIGITS-3"] == first[:3]
+    assert first == every[: len(first)]
+
+
+def test_table_without_rows_is_exported_as_its_heads(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs?cols=sys/id,score&find=nothing%20has%20this%20name")
+    settled(page, until)
+    page.wait_for_selector(".empty")
+
+    assert "sys/id,score\n" == exported(page, "CSV")
+
+
+def test_groups_are_exported_as_they_are_shown(look: Any, until: Any, settled: Any) -> None:
+    """A line for each group, with the means of its runs."""
+    page = look.open("/p/digits/runs?cols=sys/id,score&group=params/optimizer")
+    settled(page, until)
+    until(page, "document.querySelectorAll('tr.group').length >= 3")
+    rows = json.loads(exported(page, "JSON"))
+
+    shown = page.locator("tr.group").all_text_contents()
+    assert ["params/optimizer", "runs", "score (mean)"] == list(rows[0])
+    assert len(shown) == len(rows)
+    for text, row in zip(shown, rows, strict=True):
+        assert f"{row['params/optimizer'] or 'none'} {row['runs']}" in text
 
 
 def test_groups_are_not_said_to_be_empty_while_they_load(look: Any, until: Any, settled: Any) -> None:

@@ -1,4 +1,5 @@
 /** The rows of a table of runs: columns as they came, an order over them, and the texts that a quick search looks at. */
+import { cell } from "./chartdata.js";
 import { source } from "./source.js";
 
 /** A project with more runs is sorted and paged by the server; one with fewer is here as a whole. */
@@ -171,6 +172,13 @@ export class Rows {
     }
     return /** @type {string[]} */ (this.texts);
   }
+}
+
+/** Rows as a file. @param {string[]} heads @param {any[][]} lines @param {boolean} isCsv */
+export function filed(heads, lines, isCsv) {
+  if (!isCsv) return JSON.stringify(lines.map((line) => Object.fromEntries(heads.map((head, i) => [head, line[i]]))), null, 1);
+  const text = (value) => cell(Array.isArray(value) ? value.join(", ") : value);
+  return [heads, ...lines].map((line) => `${line.map(text).join(",")}\r\n`).join("");
 }
 
 const ID = /^(.*?)(\d+)$/;

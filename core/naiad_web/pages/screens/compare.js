@@ -4,7 +4,7 @@ import { addressOf, change, go, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
 import { counted, short, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Empty, Failure, FieldSelect, Path, Skeleton, Swatch, Toggle, later, useLoaded } from "../widgets/controls.js";
+import { Empty, Failure, FieldSelect, Path, Skeleton, Swatch, Tabs, Toggle, later, useLoaded, waiting } from "../widgets/controls.js";
 import { Table, nextSort } from "../widgets/lists.js";
 import { Board, useLive } from "./board.js";
 import { shown } from "./cells.js";
@@ -41,7 +41,7 @@ export function Compare({ place }) {
     <div class="page-head"><h1>Compare</h1><span class="faint" aria-live="polite">${!found.data ? "…" : isSpread && !params.runs.length ? (runs.length < 500 ? `${runs.length === 1 ? "the one run" : `all ${runs.length} runs`} of the project` : "500 runs of the project") : counted(runs.length, kind === "run" ? "run" : "version")}</span><span class="grow"></span>${kind === "run" && html`<a class="button" href=${href({ screen: "runs", project, params: { runs: params.runs } })}>Choose runs</a>`}</div>
     ${params.runs.length > 0 && params.runs.length <= 16 && html`<div class="tags" role="group" aria-label="Compared runs">${runs.map((run) => html`<span key=${run.uid} class="tag" style=${{ maxWidth: "260px" }}><${Swatch} id=${run.id} /> <a href=${href(addressOf(run, project, kind))} style=${{ padding: "0 4px" }}>${visible(run.label)}</a>
       ${params.runs.length > 1 && html`<button type="button" class="remove" aria-label=${`Remove ${run.id}`} onClick=${() => remove(run.id)}>×</button>`}</span>`)}</div>`}
-    <nav class="tabs" aria-label="Ways to compare">${TABS.map(([name, text]) => html`<a key=${name} href=${href({ ...place, tab: name, params: { ...params, full: "" } })} aria-current=${tab === name ? "page" : undefined}>${text}</a>`)}</nav>
+    <${Tabs} label="Ways to compare" tabs=${TABS} tab=${tab} to=${(name) => href({ ...place, tab: name, params: { ...params, full: "" } })} />
     ${found.error ? html`<${Failure} error=${found.error} onRetry=${found.again} />` : !found.data ? html`<${Skeleton} lines=${8} />`
       : runs.length === 0 ? html`<${Empty} title="No runs are chosen"><p>Select runs in the table with <kbd>x</kbd>, then press <kbd>c</kbd>.</p></${Empty}>`
       : Body ? html`<${Body} runs=${runs} place=${place} early=${early} />` : html`<${Empty} title="There is no such comparison" />`}
@@ -64,8 +64,7 @@ function SideBySide({ runs, place }) {
     if (order === "-path") list.reverse();
     return list;
   }, [loaded.data, params.find, params.sort]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${10} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 10);
   const shownRuns = runs.slice(0, MOST);
   const isOne = shownRuns.length === 1;
   const reference = Math.max(-1, shownRuns.findIndex((run) => run.id === params.ref));
@@ -120,8 +119,7 @@ function Charts({ runs, place, early }) {
       isGone = true;
     };
   }, [params.band, runs]);
-  if (there.error) return html`<${Failure} error=${there.error} onRetry=${there.again} />`;
-  if (!there.data) return html`<${Skeleton} lines=${8} />`;
+  if (there.error || !there.data) return waiting(there, 8);
   // Of the compared runs' own fields: a project may have thousands that none of them has.
   const by = there.data.fields.filter((row) => row.kinds.some((kind) => ["string", "int", "float", "bool", "string_set"].includes(kind)) && !row.path.startsWith("monitoring/"))
     .sort((a, b) => Number(b.differs) - Number(a.differs));

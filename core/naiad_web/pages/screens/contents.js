@@ -4,7 +4,7 @@ import { change } from "../lib/place.js";
 import { color } from "../lib/color.js";
 import { size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Choice, Empty, Failure, Path, Skeleton, useLoaded } from "../widgets/controls.js";
+import { Button, Choice, Empty, Failure, Path, Skeleton, useLoaded, waiting } from "../widgets/controls.js";
 import { FrameControls, ImageGrid, StepSlider, Swipe, nearest } from "../widgets/images.js";
 import { Diff } from "../widgets/code.js";
 import { contentUrl } from "./field.js";
@@ -57,8 +57,7 @@ function CodePair({ left, right }) {
     const paths = ["files", "requirements"].flatMap((name) => [a[name]?.path ?? b[name]?.path]).filter(Boolean);
     return { a, b, diffs: await Promise.all(paths.map(async (path) => ({ path, diff: await source.get("/diff", { left: left.uid, right: right.uid, left_path: path }, signal).catch((error) => ({ error })) }))) };
   }, [left.uid, right.uid]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 6);
   const { a, b, diffs } = loaded.data;
   if (!diffs.length && !a.git && !b.git) return html`<${Empty} title="Neither run has source code" />`;
   return html`${(a.git || b.git) && html`<dl class="facts"><dt>commit</dt><dd class="mono">${a.git?.commit_id ?? "none"} → ${b.git?.commit_id ?? "none"}${a.git?.commit_id === b.git?.commit_id ? " (the same)" : ""}</dd><dt>branch</dt><dd>${visible(a.git?.branch ?? "–")} → ${visible(b.git?.branch ?? "–")}</dd></dl>`}
@@ -104,8 +103,7 @@ function ArtifactPair({ left, right }) {
       return { path, a, b, isSame, diff: a && b && !isSame ? await source.get("/diff", { left: left.uid, right: right.uid, left_path: path }, signal).catch((error) => ({ error })) : null };
     }));
   }, [left.uid, right.uid]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${5} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 5);
   if (!loaded.data.length) return html`<${Empty} title="Neither run tracks artifacts" />`;
   return html`${loaded.data.map(({ path, a, b, isSame, diff }) => html`<section key=${path} class="section">${isSame ? html`<p><${Path} path=${path} /> <span class="good-text">the same hash</span> <span class="mono faint">${a?.hash?.slice(0, 16)}</span></p>`
     : !a || !b ? html`<p><${Path} path=${path} /> <span class="faint">only in ${visible((a ? left : right).label)}</span></p>` : html`<${Difference} path=${path} diff=${diff} left=${left} right=${right} />`}</section>`)}`;

@@ -3,7 +3,7 @@ import { html, useCallback, useMemo, useRef, useState, useEffect } from "../lib/
 import { change, href } from "../lib/place.js";
 import { counted, short, size, visible, whole } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Copy, Failure, Skeleton, Tag, useLoaded, Button, Empty } from "../widgets/controls.js";
+import { Copy, Failure, Skeleton, Tag, useLoaded, Button, Empty, waiting } from "../widgets/controls.js";
 import { Log, PIECE } from "../widgets/log.js";
 import { ImageGrid, StepSlider, nearest, View } from "../widgets/images.js";
 import { Board } from "./board.js";
@@ -21,8 +21,7 @@ export function python(run, path, kind) {
 export function FieldView({ run, path, place, version }) {
   const loaded = useLoaded((signal) => source.get(`/containers/${encodeURIComponent(run.uid)}/value`, { path }, signal), [run.uid, path, version]);
   const field = loaded.data?.path === path ? loaded.data : null;
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!field) return html`<${Skeleton} lines=${5} />`;
+  if (loaded.error || !field) return waiting(loaded, 5);
   return html`<section class="section" aria-label=${`Field ${path}`}>
     <div class="bar"><h2 class="path">${visible(path)}</h2><span class="faint">${field.type}</span><span class="grow"></span>
       <${Copy} text=${() => path} label="Copy path">Copy path</${Copy}><${Copy} text=${() => python(run.id, path, field.kind)} label="Copy as Python">Copy as Python</${Copy}></div>
@@ -85,8 +84,7 @@ export function RunLog({ run, path, place, height, version = 0, onLine }) {
       start = answer.searched;
     }
   }, [run.uid, path]);
-  if (about.error) return html`<${Failure} error=${about.error} onRetry=${about.again} />`;
-  if (about.data === undefined) return html`<${Skeleton} lines=${8} />`;
+  if (about.error || about.data === undefined) return waiting(about, 8);
   return html`<${Log} key=${path} label=${path} count=${about.data} fetch=${fetch} search=${search} height=${height} showTime=${true} showStep=${params.mode === "steps"} onStep=${(on) => change({ mode: on ? "steps" : "" }, { replace: true })} version=${version} line=${params.line} find=${params.find}
     onLine=${(line, value) => { change({ line }); onLine?.(line, value); }} onFind=${(find) => change({ find }, { replace: true })}
     follow=${isFollowed} onFollow=${(follow) => change({ follow, line: -1 }, { replace: true })} />`;
@@ -95,8 +93,7 @@ export function RunLog({ run, path, place, height, version = 0, onLine }) {
 /** Histograms over steps: bars of one step, and all of them as a shade from left to right. @param {any} props */
 function Histograms({ run, path, place }) {
   const loaded = useLoaded((signal) => source.get("/histograms", { run: run.uid, path, limit: 120 }, signal), [run.uid, path]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 6);
   const { steps, histograms, total } = loaded.data;
   const numbers = steps.map(Number);
   const at = nearest(numbers, place.params.step);
@@ -119,8 +116,7 @@ function Histograms({ run, path, place }) {
 /** Entries of a file series over steps. @param {any} props */
 export function FileSeries({ run, path, place }) {
   const loaded = useLoaded((signal) => source.get("/entries", { run: run.uid, path, limit: 5000 }, signal), [run.uid, path]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${5} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 5);
   const { files, steps, start } = loaded.data;
   const numbers = steps.map(Number);
   const index = nearest(numbers, place.params.step);
@@ -138,8 +134,7 @@ export function Artifact({ run, path }) {
   const [search, setSearch] = useState("");
   const loaded = useLoaded((signal) => source.get("/artifact", { run, path, search, limit: 2000 }, signal), [run, path, search]);
   const users = useLoaded(async (signal) => (loaded.data ? (await source.get("/artifact/users", { hash: loaded.data.hash }, signal)).users : []), [loaded.data?.hash]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded);
   const { hash, files, total } = loaded.data;
   return html`<dl class="facts"><dt>hash</dt><dd class="mono">${hash}</dd><dt>files</dt><dd>${total.toLocaleString("en")}, ${size(loaded.data.size)}</dd></dl>
     <div class="section"><p class="eyebrow">Used by</p><div class="tags">${(users.data ?? []).map((user) => html`<a key=${user.uid + user.path} class="tag" href=${href({ screen: user.kind === "run" ? "run" : "model", project: user.project, id: user.id })} title=${user.path}>${visible(user.id)}${user.name ? ` ${visible(user.name)}` : ""}</a>`)}</div></div>
@@ -217,8 +212,7 @@ function Framed({ kind, address, name }) {
 function Text({ kind, address, name }) {
   const loaded = useLoaded(async (signal) => (await source.send("/file", { ...address, as: "text" }, signal)).text(), []);
   const [isSource, setSource] = useState(false);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (loaded.data === undefined) return html`<${Skeleton} lines=${8} />`;
+  if (loaded.error || loaded.data === undefined) return waiting(loaded, 8);
   const text = loaded.data;
   const value = kind === "json" ? parsed(text) : undefined;
   if (kind === "text" || isSource || (kind === "json" && value === undefined)) {
@@ -247,8 +241,7 @@ function Preview({ address, name, file }) {
 
 function Archive({ address }) {
   const loaded = useLoaded((signal) => source.get("/archive", address, signal), []);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded);
   const { files, refused } = loaded.data;
   return html`<p class="faint">${counted(files.length, "file")} in this archive${refused.length ? `; ${counted(refused.length, "name")} lead out of it and cannot be read` : ""}.</p>
     <ul class="list">${files.slice(0, 1000).map((item) => html`<li key=${item.name} class="bar" style=${{ padding: "2px 10px" }}><span class="mono grow">${visible(item.name)}</span><span class="faint">${size(item.size)}</span>
@@ -260,8 +253,7 @@ function Archive({ address }) {
 export function FileSet({ run, path, entry, onEntry }) {
   const [search, setSearch] = useState("");
   const loaded = useLoaded((signal) => source.get("/files", { run, path, search, limit: 2000 }, signal), [run, path, search]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded);
   const { files, total } = loaded.data;
   const chosen = files.find((file) => file.name === entry) ?? (total === 1 ? files[0] : null);
   return html`<div class="section">

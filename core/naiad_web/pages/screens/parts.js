@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { change, go } from "../lib/place.js";
 import { counted, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Empty, Failure, Skeleton, useLoaded } from "../widgets/controls.js";
+import { Button, Empty, Skeleton, useLoaded, waiting } from "../widgets/controls.js";
 import { Tree } from "../widgets/lists.js";
 import { FrameControls, ImageGrid, StepSlider, nearest } from "../widgets/images.js";
 import { Diff } from "../widgets/code.js";
@@ -66,8 +66,7 @@ export function Images({ run, fields, place, address, live }) {
   const singles = (loaded.data?.fields ?? []).filter((field) => field.kind === "file" && isImage(field) && (!params.find || field.path.includes(params.find)));
   const key = series.map((field) => field.path).join("\u0000");
   const entries = useLoaded(async (signal) => new Map(await Promise.all(series.slice(0, 60).map(async (field) => [field.path, await source.get("/entries", { run: run.uid, path: field.path, limit: 5000 }, signal)]))), [run.uid, key, version]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data || series.length > 0 && !entries.data) return html`<${Skeleton} lines=${6} />`;
+  if (loaded.error || !loaded.data || series.length > 0 && !entries.data) return waiting(loaded, 6);
   const steps = [...new Set([...(entries.data?.values() ?? [])].flatMap((entry) => entry.steps.map(Number)))].sort((a, b) => a - b);
   const step = steps[nearest(steps, params.step)];
   if (!series.length && !singles.length) return html`<${Empty} title="No images">Log one for each step with run["samples"].append(image, step=step).</${Empty}>`;
@@ -93,8 +92,7 @@ export function Images({ run, fields, place, address, live }) {
 export function Files({ run, fields, place, address }) {
   const { params } = place;
   const loaded = useLoaded((signal) => source.get(`${address}/fields`, { kind: ["file", "file_set", "file_series", "artifact"], details: true, limit: 2000 }, signal), [run.uid, fields.length]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 6);
   const all = loaded.data.fields.filter((field) => !params.find || field.path.toLowerCase().includes(params.find.toLowerCase()));
   if (!loaded.data.fields.length) return html`<${Empty} title="No files">Store one with run["model"].upload("model.pt").</${Empty}>`;
   const chosen = all.find((field) => field.path === params.path);
@@ -105,8 +103,7 @@ export function Files({ run, fields, place, address }) {
 
 export function Source({ run, place, address }) {
   const loaded = useLoaded((signal) => source.get(`${address}/source`, {}, signal), [run.uid]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 6);
   const { git, diffs, files, requirements, entrypoint } = loaded.data;
   if (!git && !files && !diffs?.length && !requirements) return html`<${Empty} title="No source code was stored">Store it with init_run(source_files=["*.py"]). In a Git repository the commit is recorded too.</${Empty}>`;
   return html`<div class="section">${entrypoint && html`<p>Started from <code>${visible(entrypoint)}</code></p>`}
@@ -119,8 +116,7 @@ export function Source({ run, place, address }) {
 function Patch({ run, field }) {
   const loaded = useLoaded(async (signal) => (await source.send("/file", { run: run.uid, path: field.path, as: "text" }, signal)).text(), [run.uid, field.path]);
   const files = useMemo(() => parsed(loaded.data ?? ""), [loaded.data]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (loaded.data === undefined) return html`<${Skeleton} lines=${5} />`;
+  if (loaded.error || loaded.data === undefined) return waiting(loaded, 5);
   return html`<h2>${field.path.endsWith("/diff") ? "Uncommitted changes" : visible(field.path.split("/").pop() ?? "")}</h2>${files.length ? files.map((file) => html`<${Diff} key=${file.name} name=${file.name} hunks=${file.hunks} left="commit" right="run" />`) : html`<p class="faint">No changes of text.</p>`}`;
 }
 
@@ -140,8 +136,7 @@ export function Monitoring({ run, place, address, live, fields }) {
   const loaded = useLoaded((signal) => source.get(`${address}/monitoring`, {}, signal), [run.uid, fields.length]);
   const [point, setPoint] = useState(/** @type {number|null} */ (null));
   const runs = useMemo(() => [{ id: run.id, uid: run.uid, label: run.name || run.id }], [run.uid]);
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 6);
   const { processes } = loaded.data;
   if (!processes.length) return html`<${Empty} title="Nothing was captured">A run captures hardware and printed output unless capture_hardware_metrics, capture_stdout and capture_stderr are off.</${Empty}>`;
   const at = { ...place.params, x: "time", m: "" };

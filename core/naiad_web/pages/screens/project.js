@@ -4,7 +4,7 @@ import { change, href, go } from "../lib/place.js";
 import { KEY_MAP } from "../lib/keys.js";
 import { counted, moment, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Copy, Empty, Failure, Skeleton, useLoaded, Tag, Path } from "../widgets/controls.js";
+import { Button, Copy, Empty, Failure, Skeleton, useLoaded, Tag, Path, waiting } from "../widgets/controls.js";
 import { Tree, Table } from "../widgets/lists.js";
 import { FieldView, Artifact } from "./field.js";
 import { TITLES, brief, isNumeric, shown } from "./cells.js";
@@ -131,8 +131,7 @@ function Versions({ model, place }) {
   const loaded = useLoaded((signal) => source.get("/table", { kind: "model_version", model: model.id, column: ["sys/id", "sys/name", "sys/stage", "sys/creation_time", "sys/owner", "*"], limit: 2000 }, signal), [model.uid]);
   const [chosen, setChosen] = useState(/** @type {Set<string>} */ (new Set()));
   const [widths, setWidths] = useState(/** @type {Record<string, number>} */ ({}));
-  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
-  if (!loaded.data) return html`<${Skeleton} lines=${4} />`;
+  if (loaded.error || !loaded.data) return waiting(loaded, 4);
   const { ids, columns } = loaded.data;
   if (!ids.length) return html`<${Empty} title="No versions yet" />`;
   const first = ["sys/id", "sys/name", "sys/stage", "sys/creation_time", "sys/owner"];

@@ -5,7 +5,7 @@ import { HUES, choose, hue } from "../lib/color.js";
 import { useKeys } from "../lib/keys.js";
 import { counted, duration, moment, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, State, Swatch, Tag, copied, later, useLoaded } from "../widgets/controls.js";
+import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, Tabs, State, Swatch, Tag, copied, later, useLoaded } from "../widgets/controls.js";
 import { Board, useLive } from "./board.js";
 import { shown } from "./cells.js";
 import { EditRuns, Toast, useToast } from "./shell.js";
@@ -56,7 +56,7 @@ export function Run({ place, about }) {
   return html`<div class=${isFixed ? "page fixed" : "page"}>
     <${Header} run=${{ ...run, ...(alive?.state ? { state: alive.state, seen_age: alive.age } : {}) }} place=${place} onEdit=${() => setEditing(true)} isLost=${live.isLost} onChanged=${head.again} say=${say} />
     ${params.full ? "" : html`<${Troubles} run=${run} />`}
-    <nav class="tabs" aria-label="Parts of the run">${TABS.map(([key, name]) => html`<a key=${key} href=${href({ ...place, tab: key, params: { ...params, path: "", find: "", line: -1, entry: "" } })} aria-current=${tab === key ? "page" : undefined}>${name}</a>`)}</nav>
+    <${Tabs} label="Parts of the run" tabs=${TABS} tab=${tab} to=${(key) => href({ ...place, tab: key, params: { ...params, path: "", find: "", line: -1, entry: "" } })} />
     ${fields.error && html`<${Failure} error=${fields.error} onRetry=${fields.again} />`}
     ${Body ? html`<${Body} ...${context} />` : html`<${Empty} title="A run has no tab of this name" />`}
     ${isEditing && html`<${EditRuns} ids=${[run.id]} facts=${run} onClose=${() => setEditing(false)} onDone=${(text) => { setEditing(false); head.again(); say({ text }); }} />`}
@@ -163,11 +163,12 @@ function Overview({ run, fields, place, address, live, isLoading }) {
   }
   if (isLoading || !values.data && !values.error) return html`<${Skeleton} lines=${8} />`;
   return html`<div class=${paths.length ? "overview" : ""}>
-    <div class="section">${values.error && html`<${Failure} error=${values.error} onRetry=${values.again} />`}
+    <div class=${paths.length ? "section" : "columns-2"}>${values.error && html`<${Failure} error=${values.error} onRetry=${values.again} />`}
       ${rows.length === 0 && html`<${Empty} title="No parameters">Log one with run["params/lr"] = 0.01.</${Empty}>`}
       ${[...groups].slice(0, 60).map(([name, items]) => html`<section key=${name} class="card" aria-label=${name || "Values"}><div class="card-head"><h3>${visible(name || "values")}</h3></div>
         <dl class="facts card-body">${items.slice(0, 100).map(([key, [kind, value], path]) => html`<dt key=${path}><a class="plain-link" href=${href({ ...place, tab: "fields", params: { ...place.params, path } })}>${visible(key)}</a></dt><dd>${shown(value, kind, path)}</dd>`)}</dl>
-        ${items.length > 100 && html`<p class="faint card-body">and ${items.length - 100} more in Fields</p>`}</section>`)}</div>
+        ${items.length > 100 && html`<p class="faint card-body">and ${items.length - 100} more in Fields</p>`}</section>`)}
+      ${groups.size > 60 && html`<p class="faint">and ${counted(groups.size - 60, "more namespace")} in Fields</p>`}</div>
     ${paths.length > 0 && html`<${Board} runs=${runs} paths=${paths} params=${place.params} versions=${live.versions} isLive=${run.state === "running"} />`}</div>`;
 }
 

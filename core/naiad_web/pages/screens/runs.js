@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { color } from "../lib/color.js";
 import { change, go, here, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
-import { Rows, WHOLE, likely, nested, shares } from "../lib/rows.js";
+import { Rows, WHOLE, filed, likely, nested, shares } from "../lib/rows.js";
 import { read as readPlace } from "../lib/url.js";
 import { FORMATS, counted, visible } from "../lib/format.js";
 import { curves } from "../lib/chartdata.js";
@@ -156,9 +156,14 @@ export function Runs({ place, about }) {
 
   useKeys({ "/": () => findInput.current?.focus(), c: () => selected.size > 1 && compare(), d: () => change({ split: !here().params.split }) });
   const exported = async (format) => {
-    const wanted = { ...ask, column: shownPlain, sort: sort.map((s) => s.key), order: sort.map((s) => (s.desc ? "desc" : "asc")), format, ...(params.find ? { id: visibleOrder.map((i) => table.uids[i]) } : {}) };
+    const isCsv = format === "csv";
+    const name = `${project || "runs"}.${isCsv ? "csv" : "json"}`;
+    if (isGrouped) return saved(name, filed(...groups.content(), isCsv));
+    // All that is shown is here, in the order in which it is shown; of a table in pages the server has the rest.
+    if (table.isWhole || params.find) return saved(name, filed(shownPlain, listed.map((row) => shownPlain.map((key) => table.value(key, row.at ?? row))), isCsv));
+    const wanted = { ...ask, column: shownPlain, sort: sort.map((s) => s.key), order: sort.map((s) => (s.desc ? "desc" : "asc")), format };
     try {
-      saved(`${project || "runs"}.${format === "csv" ? "csv" : "json"}`, await (await source.send("/table", wanted)).blob());
+      saved(name, await (await source.send("/table", wanted)).blob());
     } catch (failure) {
       say({ text: failure.message });
     }
@@ -296,6 +301,11 @@ function useGroups(ask, by, names, rows) {
     if (!fact || fact.count === 0) return "";
     return html`<span title=${`minimum ${fact.min}, mean ${fact.mean}, maximum ${fact.max} of ${fact.count}`}>${shown(fact.mean, "float", column.key)}<span class="spoken"> mean</span></span>`;
   };
+  /** Heads and lines of what is shown: the values of each group, its number of runs, and means. @returns {[string[], any[][]]} */
+  const content = () => {
+    const means = numeric.filter((name) => !by.includes(name));
+    return [[...by, "runs", ...means.map((name) => `${name} (mean)`)], state.groups.map((group) => [...group.values, group.count, ...means.map((name) => group.facts.get(name)?.mean ?? null)])];
+  };
   const bands = useMemo(() => [], []);
   const [filled, setFilled] = useState(bands);
   useEffect(() => {
@@ -308,7 +318,7 @@ function useGroups(ask, by, names, rows) {
     };
   }, [state.groups]);
   return { rows: list, total: state.total, isLoading: !state.groups.length && state.key !== key, error: state.key === key ? state.error : null, again: () => setTurn((n) => n + 1),
-    isOpen: (group) => open.has(group.id), toggle, cell, bands: filled };
+    isOpen: (group) => open.has(group.id), toggle, cell, bands: filled, content };
 }
 
 /** @param {{fields: any[], group: string[]}} props */

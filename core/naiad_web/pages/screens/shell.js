@@ -70,7 +70,6 @@ export function Rail({ place, about, onKeys }) {
     <div class="foot">
       <a class="item hide-phone" href=${href({ screen: "projects" })} aria-current=${place.screen === "projects" ? "page" : undefined}>Projects</a>
       <a class="item hide-phone" href=${href({ screen: "about" })} aria-current=${place.screen === "about" ? "page" : undefined}>About</a>
-      ${about?.is_editable && html`<span class="item faint hide-phone" title="Changes are possible: naiad ui --edit"></span>`}
       <button type="button" class="button quiet" onClick=${turn} title="Light or dark (t)" aria-label=${`Theme: ${theme || "as the system"}`}>${theme === "dark" ? "☾ dark" : theme === "light" ? "☀ light" : "◐ system"}</button>
       <button type="button" class="button quiet hide-phone" onClick=${widen} aria-pressed=${String(Boolean(density))} title="Height of rows">${density ? "☰ roomy" : "≣ dense"}</button>
       <button type="button" class="button quiet hide-phone" onClick=${onKeys} title="Keyboard map (?)">? keys</button>

@@ -66,7 +66,8 @@ export function Dots({ runs, place }) {
   const choose = (name, value, label) => html`<${FieldSelect} label=${label} value=${value} names=${names} onChange=${(path) => change({ [name]: path })} />`;
   const one = (name) => loaded.data?.find((axis) => axis.key === name);
   const ready = one(x)?.values.length === runs.length && one(y);
-  return html`<div class="section"><div class="bar">${choose("xf", x, "horizontal")}${choose("yf", y, "vertical")}<${Toggle} on=${params.logx} onChange=${(logx) => change({ logx })}>log horizontal</${Toggle}><${Toggle} on=${params.logy} onChange=${(logy) => change({ logy })}>log vertical</${Toggle}></div>
-    ${!x || !y ? html`<${Empty} title="No numbers to compare" />` : !ready ? html`<${Skeleton} lines=${8} />` : html`<div class="card card-body"><${Scatter} items=${items} x=${one(x)} y=${one(y)} height=${440} logX=${params.logx || wantsLog(one(x)?.values ?? [])} logY=${params.logy}
+  const logX = params.logx || params.mode !== "linear" && wantsLog(one(x)?.values ?? []);
+  return html`<div class="section"><div class="bar">${choose("xf", x, "horizontal")}${choose("yf", y, "vertical")}<${Toggle} on=${logX} onChange=${(logx) => change({ logx, mode: logx ? "" : "linear" })}>log horizontal</${Toggle}><${Toggle} on=${params.logy} onChange=${(logy) => change({ logy })}>log vertical</${Toggle}></div>
+    ${!x || !y ? html`<${Empty} title="No numbers to compare" />` : !ready ? html`<${Skeleton} lines=${8} />` : html`<div class="card card-body"><${Scatter} items=${items} x=${one(x)} y=${one(y)} height=${440} logX=${logX} logY=${params.logy}
       highlighted=${at} onHighlight=${setAt} onOpen=${(id) => go(addressOf({ id }, project, params.kind))} /></div>`}</div>`;
 }

@@ -120,9 +120,21 @@ export const Skeleton = ({ lines = 4, label = "Loading" }) => html`<div class="s
 export const Empty = ({ title, children }) => html`<div class="empty"><p class="empty-title">${title}</p>${
   children && html`<div class="faint">${children}</div>`}</div>`;
 
+/** The parts of a screen; the one that is shown is scrolled into view where not all of them fit.
+ * @param {{label: string, tabs: string[][], tab: string, to: (key: string) => string}} props */
+export function Tabs({ label, tabs, tab, to }) {
+  const nav = useRef(null);
+  useEffect(() => nav.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }), [tab]);
+  return html`<nav class="tabs" ref=${nav} aria-label=${label}>${tabs.map(([key, name]) => html`<a key=${key} href=${to(key)} aria-current=${tab === key ? "page" : undefined}>${name}</a>`)}</nav>`;
+}
+
 /** One failure, said where it happened, with a way to try again. @param {{error: any, onRetry?: () => void}} props */
 export const Failure = ({ error, onRetry }) => html`<div class="failure" role="alert">
   <p>${String(error?.message ?? error)}</p>${onRetry && html`<${Button} onClick=${onRetry}>Try again</${Button}>`}</div>`;
+
+/** In the place of something that is not there: its failure, or lines of grey until it is loaded.
+ * @param {{error: any, again: () => void}} loaded @param {number} [lines] */
+export const waiting = (loaded, lines) => (loaded.error ? html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />` : html`<${Skeleton} lines=${lines} />`);
 
 /** Copy a text; the button confirms it. @param {{text: () => any, children?: any, label: string, kind?: string}} props */
 export function Copy({ text, children = "Copy", label, kind = "quiet" }) {
