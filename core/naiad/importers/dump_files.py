@@ -66,6 +66,8 @@ class DumpFiles:
         modified: dict[str, Any] = times if isinstance(times, dict) else {}
         names = sorted(os.listdir(place)) if os.path.isdir(place) else []
         archives = [os.path.join(place, each) for each in names if each.endswith(".zip")]
+        # No link, which may lead out of the dump, and no pipe, which would wait for its writer forever.
+        archives = [each for each in archives if os.path.isfile(each) and not os.path.islink(each)]
         if os.path.isfile(place) and place.endswith(".zip"):
             archives = [place]
         if not archives:
@@ -83,16 +85,18 @@ class DumpFiles:
         """Return an artifact, of which the exporter keeps the list of files and no content."""
         kind = ArtifactValue.kind
         facts = parsed(text) or {}
+        if not os.path.isfile(place):
+            return Skipped(path, kind, f"the file {place!r} is not in the dump", where=where)
         try:
             with open(place, "rb") as stream:
                 entries = json.loads(stream.read())
             files = [_tracked(each) for each in entries]
-        except FileNotFoundError:
-            return Skipped(path, kind, f"the file {place!r} is not in the dump", where=where)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            given = facts.get("hash")
+            hash = given if isinstance(given, str) else neptune_hash(entries)
+        # OverflowError: a size that is no integer of 64 bits.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             return Skipped(path, kind, f"{place} is not a list of files ({error!r})", where=where)
-        given = facts.get("hash")
-        return Artifact(path, given if isinstance(given, str) else neptune_hash(entries), files)
+        return Artifact(path, hash, files)
 
 
 def neptune_hash(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -19,6 +19,19 @@ COLUMNS: Final = (
     *("string_value", "bool_value", "datetime_value", "string_set_value", "file_value", "histogram_value"),
 )
 OWN: Final = ("naiad_kind", "naiad_step", "naiad_whole_step", "naiad_time", "naiad_value")
+_TEXT, _INTEGER = ("is_string", "is_large_string", "is_string_view"), ("is_integer",)
+_REAL, _MOMENT = ("is_floating", "is_integer", "is_decimal"), ("is_temporal", "is_integer")
+_STRUCT = ("is_struct",)
+TYPES: Final = {
+    **dict.fromkeys((*COLUMNS[:4], "string_value", "naiad_kind", "naiad_value"), _TEXT),
+    **dict.fromkeys(("step", "float_value", "naiad_step"), _REAL),
+    **dict.fromkeys(("timestamp", "datetime_value", "naiad_time"), _MOMENT),
+    **dict.fromkeys(("int_value", "naiad_whole_step"), _INTEGER),
+    **dict.fromkeys(("file_value", "histogram_value"), _STRUCT),
+    "bool_value": ("is_boolean",),
+    "string_set_value": ("is_list", "is_large_list"),
+}
+"""By column, the predicates of Arrow's types of which one must hold: other tools have their own texts and numbers."""
 _LOOKED_FOR = ("sys/id", "sys/custom_run_id", "sys/model_id", PARENT)
 
 
@@ -46,7 +59,20 @@ def opened(path: str) -> Any:
     if missing:
         found.close()
         raise damaged(path, f"the column {missing[0]} is missing")
+    odd = [each for each in found.schema_arrow if not _is_fitting(each.name, each.type)]
+    if odd:
+        found.close()
+        raise damaged(path, f"the column {odd[0].name} is of type {odd[0].type}")
     return found
+
+
+def _is_fitting(name: str, type: Any) -> bool:
+    """Whether a column is of a type that its values can be taken from."""
+    types = arrow().types
+    of = type.value_type if types.is_dictionary(type) else type
+    # Tools that write a column without a value have no type for it, and older releases of Arrow have no views.
+    fitting = [getattr(types, each, types.is_null) for each in TYPES.get(name, ())]
+    return not fitting or types.is_null(of) or any(each(of) for each in fitting)
 
 
 @functools.lru_cache(maxsize=4)

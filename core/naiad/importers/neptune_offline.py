@@ -158,10 +158,10 @@ def _queues(root: Path) -> Iterator[Path]:
 
 def _metadata(folder: Path) -> tuple[dict[str, Any], Skipped | None]:
     place = folder / "metadata.json"
+    if not place.is_file():
+        return {}, None
     try:
         found = json.loads(place.read_bytes())
-    except FileNotFoundError:
-        return {}, None
     except (OSError, ValueError, RecursionError) as error:
         return {}, Skipped("", "", f"metadata.json cannot be read: {error}", is_loss=False, where=str(place))
     return (found, None) if isinstance(found, dict) else ({}, None)

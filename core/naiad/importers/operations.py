@@ -108,6 +108,8 @@ def _gap(folder: Folder, first: int, last: int, acknowledged: int) -> Skipped:
 
 def number_in(folder: Folder, name: str) -> int | None:
     """Return the number in one of the files beside the logs."""
+    if not os.path.isfile(os.path.join(folder.path, name)):  # reading a pipe would wait for its writer forever
+        return None
     try:
         return int(Path(folder.path, name).read_text(encoding="ascii", errors="replace").strip() or 0)
     except (OSError, ValueError):

@@ -59,7 +59,7 @@ class SingleRecords:
             if record.path == "sys/state" and isinstance(record.value, str):
                 self.end_state = record.value
             elif record.path == "sys/failed":
-                self.is_failed = bool(record.value)
+                self.is_failed = record.value is True
             self._assign(record.path, record.kind, record.value, record.is_newer)
         elif isinstance(record, Upload):
             self._upload(record)

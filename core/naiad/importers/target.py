@@ -17,7 +17,7 @@ from naiad.errors import FileError, NaiadPathError, StorageError
 from naiad.file import File
 from naiad.importers.ledger import HOME, Ledger
 from naiad.importers.report import Reason, RunReport
-from naiad.kinds import DERIVED, KINDS, PARENT, PARENT_UID
+from naiad.kinds import ATOM_OF, DERIVED, KINDS, PARENT, PARENT_UID, SYS
 from naiad.records import (
     Content,
     Skipped,
@@ -32,6 +32,8 @@ CHUNK = 1 << 20
 _odd = re.compile("[\x00-\x1f\ud800-\udfff]")
 _KEPT_AS_SOURCE = {*DERIVED, "sys/id", "sys/project", PARENT, PARENT_UID}
 """Paths that naiad writes itself; the values of a source stand below `sys/import`."""
+_KIND_OF = {**SYS, **dict.fromkeys(("sys/description", "sys/custom_run_id"), ATOM_OF[str])}
+"""The kinds of fields that naiad gives a meaning; values of other kinds stand below `sys/import` too."""
 
 
 class Target:
@@ -68,7 +70,9 @@ class Target:
         self._origin = origin  # the name of the format, for the namespace of what cannot stand at its own path
         self._open_writer = open_writer
         self._tree: Tree[str] = Tree()
-        for path, kind in self.kinds.items():
+        self._taken: set[str] = set()  # places of fields of the source
+        # Those of naiad's own are there in a new run too, or will be: nothing can stand above or below them.
+        for path, kind in (_KIND_OF | self.kinds).items():
             self._tree.put(path, kind)
 
     @cached_property
@@ -108,7 +112,8 @@ class Target:
         """Return where a field of the source stands in the run; None if it cannot, which is then in the report."""
         known = self.places.get(path)
         if known is None:
-            known = self.places[path] = self.ledger.renamed.get(path) or self._free(path)
+            known = self.places[path] = self.ledger.renamed.get(path) or self._free(path, kind)
+            self._taken.add(known)
             if known != path and not self._is_displaced(path):
                 self.report.note(f'"{path}" is stored at "{known}", because its own path cannot be used.')
         # A field of another kind is never converted: the source would be in the store as something that it was not.
@@ -124,11 +129,14 @@ class Target:
         known = [each for (_part, each_path), each in self.ledger.entries.items() if each_path == path]
         return bool(known) and all(each.kind != kind for each in known)
 
-    def _free(self, path: str) -> str:
+    def _free(self, path: str, kind: str) -> str:
         wish = self._legal(path)
-        # A path can be a namespace in one source and a field in another: `a` and `a/b` cannot both be fields.
+        if _KIND_OF.get(wish, kind) != kind and not self._is_displaced(path):
+            wish = f"{HOME}/{self._origin}/{wish}"
+        # A path can be a namespace in one source and a field in another: `a` and `a/b` cannot both be fields. And two
+        # paths that cannot be used, as "a//b" and "/a/b", may become one.
         while True:
-            if self._tree.is_namespace(wish):
+            if self._tree.is_namespace(wish) or wish in self._taken or (wish != path and wish in self.kinds):
                 wish = f"{wish}_"
                 continue
             above = next((each for each in _above(wish) if each in self._tree), None)

@@ -70,7 +70,7 @@ def find(path: Path, _options: Mapping[str, Any]) -> Source:
     # TensorBoard takes every folder with event files for a run, so that `train/` and `val/` of one job are two.
     for folder, folders, names in os.walk(path):
         folders.sort()
-        events = sorted(name for name in names if MARK in name)
+        events = sorted(name for name in names if MARK in name and os.path.isfile(os.path.join(folder, name)))
         if events:
             found[folder] = [os.path.join(folder, name) for name in events]
     if not found:

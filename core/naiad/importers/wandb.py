@@ -74,7 +74,7 @@ def find(path: Path, options: Mapping[str, Any]) -> Source:
     """Return the offline runs at or below a folder."""
     from naiad.importers.wandb_artifacts import staging  # late: NumPy, which a plugin does not load
 
-    files = [path] if path.is_file() else sorted(path.rglob("run-*.wandb"))
+    files = [path] if path.is_file() else sorted(filter(Path.is_file, path.rglob("run-*.wandb")))
     own = path.parent if path.is_file() else path
     readable = [*roots.of(own, options), os.path.realpath(staging())]
     containers: list[Container] = []

@@ -25,6 +25,8 @@ import naiad
 from naiad.errors import ImportRefused, InvalidArgument
 from naiad.importers import Report, RunReport, import_runs
 from naiad.importers.zips import is_hostile
+from naiad.storage.local.integrity.verify import verify_store
+from naiad.storage.local.layout import Layout
 from naiad.types import Histogram
 
 SAMPLE = Path(__file__).parent / "samples" / "neptune-export"
@@ -443,6 +445,24 @@ def test_archive_with_hostile_names_gives_its_other_files(store: Path, dump: Dum
     assert [] == [*tmp_path.rglob("evil.txt")]
 
 
+def test_links_and_pipes_of_a_dump_are_not_read(store: Path, dump: Dump, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "secret.zip", "w") as archive:
+        archive.writestr("secret.txt", "mine")
+    for name in ("link", "pipe", "list"):
+        (dump.files / name).mkdir()
+    (dump.files / "link" / "files.zip").symlink_to(tmp_path / "secret.zip")
+    os.mkfifo(dump.files / "pipe" / "files.zip")
+    os.mkfifo(dump.files / "list" / "files_list.json")
+    kinds = {"link": ("file_set", "link"), "pipe": ("file_set", "pipe"), "list": ("artifact", "list/files_list.json")}
+    dump.write([*FACTS, *(row(path, kind, file_value={"path": at}) for path, (kind, at) in kinds.items())])
+
+    report = imported(dump.root, store)
+
+    assert [*kinds] == [each.path for each in only(report).skipped]
+    with opened(store, "SAN-1") as run:
+        assert not any(run.exists(path) for path in kinds)
+
+
 def test_bomb_is_not_unpacked(store: Path, dump: Dump) -> None:
     (dump.files / "s").mkdir()
     with zipfile.ZipFile(dump.files / "s" / "files.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -515,6 +535,108 @@ def test_damaged_json_and_missing_files_are_reported(store: Path, dump: Dump) ->
 
     assert {"a", "b", "c", "d", "e"} == {each.path for each in report.skipped}
     assert 5 == report.lost
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("attribute_path", pa.array([b"sys/id", b"a", b"b"])),
+        ("float_value", pa.array([None, "0.5", "0.6"])),
+        ("bool_value", pa.array([None, None, 1], pa.int8())),
+        ("string_value", pa.array([1, 2, 3])),
+        ("timestamp", pa.array(["now"] * 3)),
+        ("file_value", pa.array(["a"] * 3)),
+        ("string_set_value", pa.array(["a"] * 3)),
+    ],
+)
+def test_column_of_another_type_costs_only_its_run(store: Path, dump: Dump, column: str, values: Any) -> None:
+    place = dump.write([FACTS[0], row("a", "float", float_value=0.5), row("b", "bool", bool_value=True)])
+    table = pq.read_table(place)
+    pq.write_table(table.set_column(table.column_names.index(column), column, values), place)
+    dump.write([row("a", "float", float_value=0.7)], run="SAN-2")
+
+    report = imported(dump.root, store)
+
+    assert {"failed", "new"} == {run.status for run in report.runs}
+    assert f"the column {column} is of type" in next(run.error for run in report.runs if run.error)
+    with opened(store, "SAN-2") as run:
+        assert 0.7 == run["a"].fetch()
+
+
+def test_columns_of_other_tools_are_read(store: Path, dump: Dump) -> None:
+    place = dump.write([*FACTS, row("a", "float", float_value=0.5), point("m", "1.5", 2.0)])
+    table = pq.read_table(place)
+    columns = {name: table[name] for name in table.column_names}
+    for name in ("attribute_path", "attribute_type", "string_value"):
+        columns[name] = columns[name].cast(pa.large_string())
+    columns |= {"step": columns["step"].cast(pa.float64()), "bool_value": pa.nulls(len(table)), "more": table["run_id"]}
+    pq.write_table(pa.table(columns), place)
+
+    assert imported(dump.root, store).is_whole
+    with opened(store, "SAN-1") as run:
+        assert (0.5, [1.5]) == (run["a"].fetch(), run["m"].fetch_values()["step"].tolist())
+
+
+def test_fields_of_sys_that_are_none_of_naiads_are_kept_below_the_import(store: Path, dump: Dump) -> None:
+    rows = [
+        *FACTS,
+        row("sys/name", "int", int_value=4),
+        row("sys/failed", "string", string_value="no"),
+        row("sys/custom_run_id", "float", float_value=0.5),
+        row("sys/id/more", "int", int_value=5),
+        *(point("sys/tags", step, step) for step in range(3)),
+    ]
+    dump.write(rows)
+
+    report = imported(dump.root, store)
+
+    assert report.is_whole
+    with opened(store, "SAN-1") as run:
+        assert {"name": 4, "failed": "no", "custom_run_id": 0.5} == {
+            name: run[f"sys/import/neptune-export/sys/{name}"].fetch() for name in ("name", "failed", "custom_run_id")
+        }
+        assert (5, 3) == (run["sys/id_more"].fetch(), len(run["sys/import/neptune-export/sys/tags"].fetch_values()))
+        assert (False, set()) == (run["sys/failed"].fetch(), run["sys/tags"].fetch())
+    assert {"unchanged"} == {run.status for run in imported(dump.root, store).runs}
+
+
+def test_ids_with_several_keys_in_one_project_are_no_damage(store: Path, dump: Dump) -> None:
+    for name in ("SAN-1", "RESNET-7", "vit-3"):
+        dump.write([row("sys/custom_run_id", "string", string_value=name), row("a", "int", int_value=1)], run=name)
+
+    report = imported(dump.root, store)
+
+    assert {"SAN-1", "RESNET-7", "vit-3"} == {run.id for run in report.runs}
+    assert [] == [each for damages in verify_store(Layout(store)).values() for each in damages]
+    (store / "keys" / "RESNET").unlink(missing_ok=True)
+    (store / "keys" / "SAN").unlink(missing_ok=True)
+    assert {"keys/RESNET", "keys/SAN", "keys/vit"} == {
+        each.file for damages in verify_store(Layout(store)).values() for each in damages
+    }
+
+
+def test_artifact_with_impossible_sizes_costs_no_run(store: Path, dump: Dump) -> None:
+    for name, size in (("infinite", "1e400"), ("long", "1" + "0" * 40)):
+        (dump.files / name).mkdir()
+        text = '[{"filePath": "a", "fileHash": "00", "type": "Local", "size": SIZE, "metadata": []}]'
+        (dump.files / name / "files_list.json").write_text(text.replace("SIZE", size))
+    paths = ("infinite", "long")
+    dump.write([*FACTS, *(row(each, "artifact", file_value={"path": f"{each}/files_list.json"}) for each in paths)])
+
+    assert ["infinite", "long"] == [each.path for each in only(imported(dump.root, store)).skipped]
+
+
+def test_paths_that_would_become_one_are_told_apart(store: Path, dump: Dump) -> None:
+    paths = ("", "/", "a//b", "/a/b", "a/b", "..", "__")
+    dump.write([*FACTS, *(row(path, "int", int_value=number) for number, path in enumerate(paths))])
+
+    report = imported(dump.root, store)
+
+    assert report.is_whole
+    with opened(store, "SAN-1") as run:
+        found = {path: run[path].fetch() for path in ("_", "__", "a/b", "a/b_", "a/b__", "___", "____")}
+    assert [*range(len(paths))] == sorted(found.values())
+    assert {"unchanged"} == {run.status for run in imported(dump.root, store).runs}
 
 
 def test_rows_of_another_run_are_not_mixed_in(store: Path, dump: Dump) -> None:

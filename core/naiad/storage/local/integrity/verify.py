@@ -80,7 +80,8 @@ def examine_store(store: Layout) -> dict[RunDirectory, Findings]:
         except OSError as error:
             what = f"it cannot be verified: {error.strerror or error}".splitlines()[0]
             found[folder] = Findings(damages=[Damage(_place(folder, error), what)])
-    own.damages += _wrong_ids(store, {folder.uid: findings for folder, findings in found.items()})
+    by_uid = {folder.uid: findings for folder, findings in found.items()}
+    own.damages += [*_missing_keys(store, by_uid), *_wrong_ids(store, by_uid)]
     return found
 
 
@@ -105,6 +106,7 @@ class Findings:
         dropped: so many points and ops could not be stored: the run is incomplete, be it sealed or not.
         id: the run's own `sys/id`; empty where it cannot be read.
         former: ids that it had before it was moved, which go on to mean it.
+        project: the name of its project; empty where it cannot be read.
     """
 
     damages: list[Damage] = field(default_factory=list)
@@ -116,6 +118,7 @@ class Findings:
     dropped: int = 0
     id: str = ""
     former: frozenset[str] = frozenset()
+    project: str = ""
 
 
 def examine(folder: RunDirectory) -> Findings:
@@ -177,6 +180,8 @@ def _examine(folder: RunDirectory) -> Findings:
     found.shadowed = projection.shadowed()
     state = projection.at("sys/id")
     found.id = state.value if state is not None and isinstance(state.value, str) else ""
+    state = projection.at("sys/project")
+    found.project = unpack_text(state.value) if state is not None and isinstance(state.value, str | bytes) else ""
     former = projection.at(FORMER_IDS)
     if former is not None:
         found.former = frozenset(map(unpack_text, former.tags))
@@ -451,11 +456,20 @@ def _store_damages(store: Layout) -> Iterator[Damage]:
         for path in _files(key):
             if not ids.is_uid((_text_of(path) or "").strip()):
                 yield Damage(f"ids/{key.name}/{path.name}", "it does not name a run")
-        if "-" not in key.name and not (store.root / "keys" / key.name).is_file():
-            yield Damage(f"keys/{key.name}", "it is missing, and there are ids with this key")
     for path in _files(store.root / "custom"):
         if not _is_ticket(path):
             yield Damage(f"custom/{path.name}", "it does not name a run")
+
+
+def _missing_keys(store: Layout, found: dict[str, Findings]) -> Iterator[Damage]:
+    """Look for keys whose file is lost. An imported run may have an id with another key than its project's."""
+    register = Register(store.root)
+    known = set(register.projects().values())
+    for key in _files(store.root / "ids"):
+        if "-" not in key.name and not (store.root / "keys" / key.name).is_file():
+            uids = [(_text_of(path) or "").strip() for path in _files(key)]
+            if not uids or any(uid not in found or found[uid].project not in known for uid in uids):
+                yield Damage(f"keys/{key.name}", "it is missing, and there are ids with this key")
 
 
 def _wrong_ids(store: Layout, found: dict[str, Findings]) -> Iterator[Damage]:
