@@ -7,6 +7,7 @@ names. Parts are read batch by batch.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -202,9 +203,11 @@ def _container(
             ("part 0 is missing, which the exporter writes last: the dump of this run is not complete", True)
         )
     # Parts are renamed to their names at the end, part 0 last: it is the mark of a whole run.
-    missing = sorted(set(range(1, max(numbers))) - set(numbers))
-    if missing:
-        problems.append((f"part {', '.join(map(str, missing))} is missing", True))
+    # As ranges: a number comes from the name of a file, which may be a long one.
+    gaps = [(low + 1, high - 1) for low, high in itertools.pairwise(sorted({0, *numbers})) if high > low + 1]
+    if gaps:
+        texts = (f"{first}" if first == last else f"{first} to {last}" for first, last in gaps)
+        problems.append((f"part {', '.join(texts)} is missing", True))
     if is_unfinished:
         problems.append(("a part of it (.tmp) was not finished, and is not read", True))
     named = options.get("errors")

@@ -274,6 +274,15 @@ def test_missing_part_0_and_a_gap_are_losses(store: Path, dump: Dump) -> None:
     assert 1 == report.kinds["float_series"].imported
 
 
+def test_part_with_a_long_number_takes_no_memory(store: Path, dump: Dump) -> None:
+    dump.write(FACTS)
+    dump.write([point("loss", 0, 1.0)], part=10**20)
+
+    report = only(imported(dump.root, store))
+
+    assert [f"part 1 to {10**20 - 1} is missing"] == [each.reason for each in report.skipped]
+
+
 def test_parts_are_read_in_order(store: Path, dump: Dump) -> None:
     dump.write([*FACTS, point("loss", 0, 1.0)], part=0)
     for part in range(1, 12):
