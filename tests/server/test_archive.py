@@ -15,6 +15,7 @@ from postgres_server import Cluster, free_port, wait_for
 from sqlalchemy.engine import Engine
 
 import naiad
+from naiad import clock
 from naiad.container_kinds import RUN, RunId
 from naiad.errors import DamagedData, forget_warnings
 from naiad.ship import shipper
@@ -318,7 +319,7 @@ def test_fold_waits_while_the_objects_are_away_and_its_run_is_not_set_aside(
         cluster.ask("insert into naiad.received values (%s, 'lost.0.seg', 96, 0, false)", number)
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
         away = Folder(engine, Objects(cluster.objects.url))
-        problems = [away.fold(number, is_waiting=True)]
+        problems = [away.fold(number, until=clock.monotonic() + 30)]
         [(failures,)] = cluster.ask("select failures from naiad.run where number = %s", number)
         cluster.ask("delete from naiad.inbox where file = 'lost.0.seg' and run = %s", number)
         cluster.ask("delete from naiad.received where file = 'lost.0.seg' and run = %s", number)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -13,11 +14,13 @@ import pytest
 from postgres_server import Cluster, wait_for
 
 from naiad.container_kinds import RUN, RunId
-from naiad.errors import StorageError
+from naiad.errors import RunNotFound, StorageError
 from naiad.ids import new_uid
-from naiad.ops import Define, Open, encode_ops
+from naiad.ops import Assign, Define, Open, encode_ops
+from naiad.storage.base import Change
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.postgres import receiver as postgres_receiver
+from naiad.storage.postgres import store as postgres_store
 from naiad.storage.postgres.connection import RUN_LOCKS, transaction
 from naiad.storage.postgres.folding import drop
 from naiad.storage.postgres.receiver import Receiver
@@ -207,6 +210,75 @@ def test_runs_are_deleted_while_a_worker_folds_one_of_them(
     assert [0] * 14 == [rows(cluster, run, table) for run in runs for table in tables]
     left = "select count(*) from naiad_catalog.container where uid = any(%s)"
     assert [(0,)] == cluster.ask(left, [run.uid for run in runs])
+
+
+def test_replicas_that_take_the_same_files_lock_them_in_one_order(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver]
+) -> None:
+    """Each would else hold one file and wait for the other, until the database ends one of them as a deadlock."""
+    runs = [registered(replicas[0]) for _ in range(2)]
+    numbers = sorted(numbered(cluster, run) for run in runs)
+    replicas[0].accept([points(run, 0, 1) for run in runs])
+    found: list[Any] = []
+
+    def take(receiver: Receiver, *order: RunId) -> None:
+        try:
+            signs = {(run, "writer"): True for run in order}
+            found.append(receiver.accept([points(run, 1, 1) for run in order], writers=signs))
+        except StorageError as error:
+            found.append(error)
+
+    with psycopg.connect(cluster.postgres.url) as holder:
+        # Both wait for the first file, with those locked that they lock before it.
+        holder.execute("select from naiad.received where run = %s for update", [numbers[0]])
+        orders = zip(replicas, (runs, runs[::-1]), strict=True)
+        threads = [threading.Thread(target=take, args=(receiver, *order)) for receiver, order in orders]
+        for each in threads:
+            each.start()
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        wait_for(lambda: cluster.ask(waiting) == [(2,)], "both replicas' wait for the file")
+    for each in threads:
+        each.join(60)
+
+    assert [{(run, SEG): 128 for run in runs}] * 2 == [
+        {key: file.upto for key, file in each.files.items()} for each in found
+    ]
+    assert [2, 2] == [rows(cluster, run) for run in runs]
+
+
+def test_edit_of_a_run_that_was_deleted_is_refused_and_leaves_nothing(
+    cluster: Cluster, opened: list[tuple[PostgresStore, Receiver]]
+) -> None:
+    """Its rows would stay for ever, since nothing else is left of the run."""
+    [(store, first), (_, second)] = opened
+    run = registered(first)
+    numbered(cluster, run)
+    first.accept([begun(run)])
+    writer = store.writer(run)
+    delete(second, run)
+    with pytest.raises(RunNotFound):
+        writer.write([Change("lr", "float", (Assign("lr", "float", 0.5),))])
+
+    assert [0, 0, 0] == [rows(cluster, run, table) for table in ("inbox", "received", "due")]
+
+
+def test_read_whose_fold_waits_for_a_lock_is_refused_in_the_time_of_a_statement(
+    cluster: Cluster, opened: list[tuple[PostgresStore, Receiver]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker may wait longer; a reader has somebody who waits for it."""
+    [(store, receiver), _] = opened
+    monkeypatch.setattr(postgres_store, "STATEMENT_SECONDS", 0.2)
+    run = registered(receiver)
+    number = numbered(cluster, run)
+    wait_for(lambda: cluster.ask("select count(*) from naiad.due where waiting > 0") == [(0,)], "the folds of others")
+    receiver.accept([begun(run)])
+    with psycopg.connect(cluster.postgres.url) as worker:
+        worker.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, number])
+        reading = ThreadPoolExecutor(1).submit(store.catalog().summaries, "races")
+        wait_for(reading.done, "the refusal", 8)
+        with pytest.raises(StorageError, match="lock timeout"):
+            reading.result()
+    assert run.uid in {row.run.uid for row in store.catalog().summaries("races")}
 
 
 def begun(run: RunId) -> Piece:

@@ -65,6 +65,7 @@ def open_database(url: str) -> Engine:
         own,
         pool_size=POOL,
         max_overflow=POOL,
+        pool_timeout=CONNECT_SECONDS,  # as for a connection that the database does not give
         pool_use_lifo=True,  # the process of the connection used last has the caches of the database filled
         # of a pooler between (PgBouncer), prepared statements would be lost
         connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": None},

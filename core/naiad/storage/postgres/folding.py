@@ -86,7 +86,9 @@ DROPPED = (
     *("received", "inbox", "writer", "due"),
 )
 """The tables with rows of one run."""
-BOUND = "select set_config('statement_timeout', '60s', true), set_config('lock_timeout', '10s', true)"
+BOUND = "select set_config('statement_timeout', '60s', true), set_config('lock_timeout', %s, true)"
+LOCK_SECONDS = 10.0
+"""The longest wait of a worker for one lock."""
 
 
 class Registry(NamedTuple):
@@ -165,23 +167,24 @@ class Folder:
         """
         return any(self._archive.move(number) for number in self._archive.due())
 
-    def fold(self, number: int, *, is_waiting: bool = False) -> str:
+    def fold(self, number: int, *, until: float | None = None) -> str:
         """Fold a run; return why that was not possible, or nothing.
 
         Args:
             number: of the run.
-            is_waiting: whether to wait for another process that is folding it.
+            until: the time, of the clock that never goes back, up to which to wait for locks, also of another process
+                that is folding the run; None: such a run is left to that process.
 
         Raises:
             StorageError: the database or the objects cannot be used now; nothing has changed.
         """
-        how = "pg_advisory_xact_lock" if is_waiting else "pg_try_advisory_xact_lock"
+        how = "pg_try_advisory_xact_lock" if until is None else "pg_advisory_xact_lock"
         problem = ""
         with transaction(self._engine) as raw:
-            raw.execute(BOUND)
+            _bind(raw, until)
             row = raw.execute(f"select {how}(%s, %s)", [RUN_LOCKS, number % (1 << 31)]).fetchone()
             # Another worker has the run; nothing is lost, and no worker waits behind it.
-            if not is_waiting and row is not None and row[0] is False:
+            if until is None and row is not None and row[0] is False:
                 return ""
             with (
                 tempfile.TemporaryDirectory(prefix="fold-", dir=temporary.folder()) as root,
@@ -191,7 +194,7 @@ class Folder:
                 try:
                     # A savepoint: a fold that fails is undone, and the failure itself is noted and committed.
                     with raw.transaction():
-                        self._fold(raw, number, Path(root))
+                        self._fold(raw, number, Path(root), until)
                 except StorageError as error:
                     # The objects are away, which is no failure of the run: it waits for them, however long.
                     problem = _reason(error)
@@ -207,7 +210,7 @@ class Folder:
         row = raw.execute(FAILED, [problem, number]).fetchone()
         raw.execute(LATER, [row is not None and row[0] >= MOST_FAILURES, RETRY_SECONDS, number])
 
-    def _fold(self, raw: psycopg.Connection[Any], number: int, root: Path) -> None:
+    def _fold(self, raw: psycopg.Connection[Any], number: int, root: Path, until: float | None) -> None:
         facts = raw.execute(FACTS, [number]).fetchone()
         if facts is None:
             raw.execute("delete from naiad.due where run = %s", [number])
@@ -237,6 +240,7 @@ class Folder:
             reader = PostgresReader(place)
         # Made before the lock of the catalog is taken, which all folds share until they commit.
         entry = entry_of(reader, Registry(name, project), Stamp("", ""))
+        _bind(raw, until)
         raw.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
         put(PostgresConnection(raw, CATALOG), [entry])
         raw.execute("select set_config('search_path', 'public', true)")
@@ -265,6 +269,12 @@ class Folder:
         fold.fold([Source(journal_file(file.partition(".")[0], 0, "ops", place.folder.journal / file), is_final=True)])
         raw.execute("delete from naiad.inbox where run = %s and file = %s", [place.number, file])
         return True
+
+
+def _bind(raw: psycopg.Connection[Any], until: float | None) -> None:
+    """Limit the statements of a fold, and their waits for locks, from now on."""
+    left = LOCK_SECONDS if until is None else max(0.001, until - clock.monotonic())
+    raw.execute(BOUND, [f"{round(1000 * left)}ms"])
 
 
 def _reason(error: Exception) -> str:

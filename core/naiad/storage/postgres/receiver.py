@@ -35,7 +35,7 @@ from naiad.storage.local.journal.arrivals import Group, suffix_of
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating, temporary
 from naiad.storage.postgres.connection import RunDatabase, autocommit, refusal, transaction
-from naiad.storage.postgres.folding import Folder
+from naiad.storage.postgres.folding import LOCK_SECONDS, Folder
 from naiad.storage.postgres.notices import CHANGED, DUE, Sender
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.pieces import stored
@@ -366,7 +366,7 @@ class Receiver:
         """
         number = self._containers.number_of(run.uid)
         if number is not None:
-            self._folder.fold(number, is_waiting=True)
+            self._folder.fold(number, until=clock.monotonic() + LOCK_SECONDS)
 
     def waiting(self) -> Sequence[RunId]:
         """Return nothing: due runs are listed in the database."""

@@ -29,7 +29,7 @@ from naiad.storage.edits import refuse_deletion
 from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
 from naiad.storage.postgres import temporary
-from naiad.storage.postgres.connection import CATALOG, PostgresConnection, transaction
+from naiad.storage.postgres.connection import CATALOG, STATEMENT_SECONDS, PostgresConnection, transaction
 from naiad.storage.postgres.folding import Folder, Registry, drop, write_ops
 from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
 from naiad.storage.postgres.objects import Objects
@@ -270,8 +270,10 @@ class PostgresStore(Store):
                 raw.execute(SOON)
         # A read then sees everything that was accepted before it; with many it would wait for the workers' work.
         if len(found) <= FEW:
+            # All of them within the time of one statement: a reader waits no longer for another process's lock.
+            until = clock.monotonic() + STATEMENT_SECONDS
             for number in found:
-                self._folder.fold(number, is_waiting=True)
+                self._folder.fold(number, until=until)
         else:
             self._notices.send(DUE)
 
