@@ -25,7 +25,7 @@ import pandas as pd
 from figures import Figure, folder, in_turns, main, seconds
 
 import naiad
-from naiad.storage.local.catalog import seal_stamp, stamp_of
+from naiad.storage.local.catalog import look_at, seal_stamp
 from naiad.storage.local.store import Store
 from naiad.storage.sql.values import LIST, Entry, Stamp, put
 from naiad.table import fetch_table
@@ -61,7 +61,7 @@ def entries(place: Path, start: int, numbers: np.ndarray[Any, np.dtype[np.float6
     for n, row in enumerate(numbers.tolist(), start):
         cells = {("sys/creation_time", "datetime"): n, **dict(zip(keys, row, strict=True))}
         folder = f"{place}/runs/{n}"
-        stamp = Stamp(stamp_of(folder).files, seal_stamp(folder))
+        stamp = Stamp(look_at(folder).stamp.files, seal_stamp(folder))
         yield Entry(f"{n}", "runs", f"B-{n}", "bench", "finished", n, stamp, cells)
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,16 +178,24 @@ def test_running_run_is_shown_as_it_is_now(place: Store) -> None:
     assert [("finished", "two")] == [(row.state, row.name) for row in catalog.summaries()]
 
 
-def test_killed_run_is_shown_as_killed_at_once(place: Store) -> None:
-    catalog = place.catalog()
+@pytest.fixture
+def child(place: Store) -> Iterator[int]:
+    """A process with a run that it has begun, to be killed."""
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
         naiad.init_run(project="p")["x"] = 1
         os.write(theirs, b".")
-        signal.alarm(60)  # if the assert below fails, the kill is not reached
+        signal.alarm(60)  # if an assert of the test fails, the kill is not reached
         signal.pause()
     os.read(ours, 1)
+    yield child
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_killed_run_is_shown_as_killed_at_once(place: Store, child: int) -> None:
+    catalog = place.catalog()
     assert ["running"] == [row.state for row in catalog.summaries()]
 
     os.kill(child, signal.SIGKILL)
@@ -196,8 +205,43 @@ def test_killed_run_is_shown_as_killed_at_once(place: Store) -> None:
     with naiad.init_run(with_id="P-1"):
         assert ["running"] == [row.state for row in catalog.summaries()]
     assert ["finished"] == [row.state for row in catalog.summaries()]
-    os.close(ours)
-    os.close(theirs)
+
+
+def test_run_that_is_resumed_after_the_look_at_its_writers_is_running(
+    place: Store, child: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look before the reading shows a dead writer alone; the run that is read has another, which lives."""
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    catalog = place.catalog()
+    assert ["killed"] == [row.state for row in catalog.summaries()]
+    [file] = place.root.glob("runs/*/journal/*.ops")
+    os.utime(file, (1, 1))  # so that it is looked at and read again
+    read_entry, resumed = entries.read_entry, []
+
+    def resume(*arguments: Any) -> Any:
+        resumed.append(naiad.init_run(with_id="P-1"))
+        return read_entry(*arguments)
+
+    monkeypatch.setattr(entries, "read_entry", resume)
+    assert ["running"] == [row.state for row in catalog.summaries()]
+    resumed[0].stop()
+
+
+def test_run_that_ends_after_the_look_at_its_writers_is_finished(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while another process still writes it, so that it has no seal."""
+    run = naiad.init_run(project="p")
+    assert ["running"] == [row.state for row in place.catalog().summaries()]
+    read_entry = entries.read_entry
+
+    def end_first(*arguments: Any) -> Any:
+        run.stop()
+        for seal in place.root.glob("runs/*/seal.json"):
+            seal.unlink()
+        return read_entry(*arguments)
+
+    monkeypatch.setattr(entries, "read_entry", end_first)
+    assert ["finished"] == [row.state for row in place.catalog().summaries()]
 
 
 def test_folders_that_are_copied_in_and_removed_are_noticed(place: Store, tmp_path: Path) -> None:
@@ -428,9 +472,9 @@ def test_store_that_cannot_be_written_is_not_read_anew_for_each_query(
     read: list[str] = []
     read_entry = entries.read_entry
 
-    def noted(register: Register, folder: Any, stamp: Any) -> Any:
+    def noted(register: Register, folder: Any, *look: Any) -> Any:
         read.append(register.id_of(folder.uid))
-        return read_entry(register, folder, stamp)
+        return read_entry(register, folder, *look)
 
     monkeypatch.setattr(entries, "read_entry", noted)
     assert ["P-2", "P-1"] == ids(place.catalog().summaries())

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError, ProgrammingError
-from typing import TYPE_CHECKING, TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import MsgspecError
 
@@ -27,7 +27,7 @@ from naiad.progress import showing
 from naiad.storage.catalog import Cell
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.ids import Register
-from naiad.storage.local.journal.leases import SUFFIX, read_writers
+from naiad.storage.local.journal.leases import SUFFIX, Liveness, read_writers
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.sql.catalog import SqlCatalog
 from naiad.storage.sql.connection import Connection
@@ -44,9 +44,6 @@ from naiad.storage.sql.values import (
     put,
     stamps,
 )
-
-if TYPE_CHECKING:
-    from naiad.storage.local.entry_processes import Stale  # loaded for very many containers
 
 SEAL = "seal.json"
 T = TypeVar("T")
@@ -70,6 +67,15 @@ ALL = (0, 0)
 LOOK_FOLDERS = 500
 """Up to so many folders are looked at together; of more, the next so many at each look, so that no look is long: a
 command begins with one, and a look at a folder takes 8 us on a local disk, and 500 us on others."""
+
+
+class Look(NamedTuple):
+    """The files of a container before it is read: their stamp, and the signs of life of its writers."""
+
+    stamp: Stamp
+    """Changes with every write; empty while there are writers that live."""
+    writers: dict[str, Liveness] | None = None
+    """By their leases alone; None of a sealed container, and where they are not known."""
 
 
 class MadeAnew(Exception):
@@ -231,7 +237,7 @@ class Catalog(SqlCatalog):
             entries: list[Entry] = []
             for start in range(0, len(stale), BATCH):
                 part = stale[start : start + BATCH]
-                some = [stamped_entry(self._ids, *each) for each in part] if many is None else next(many)
+                some = [_read(self._ids, *each) for each in part] if many is None else next(many)
                 entries += some
                 if len(entries) >= most:
                     self._write(entries, gone)
@@ -257,15 +263,16 @@ class Catalog(SqlCatalog):
             if listed:
                 connection.run(LIST, listed=listed)
 
-    def _read_many(self, stale: list[Stale]) -> Iterator[list[Entry]]:
+    def _read_many(self, stale: list[tuple[str, Look | None]]) -> Iterator[list[Entry]]:
         """Read entries with all cores, in pieces of the size of a batch."""
         from naiad.storage.local.entry_processes import read_entries
 
-        return read_entries(self._ids, stale, BATCH, stamped_entry)
+        # Other processes look at the writers for themselves: by the time of the reading the first look may be old.
+        return read_entries(self._ids, [(folder, look and look.stamp) for folder, look in stale], BATCH, stamped_entry)
 
     def _stale(
         self, looked: Iterable[tuple[str, ContainerKind]], marks: dict[str, int], known: dict[str, Known]
-    ) -> Iterator[Stale]:
+    ) -> Iterator[tuple[str, Look | None]]:
         """Return the folders that have changed since they were read; a new one is stamped when it is read."""
         root = str(self._layout.root)
         for uid, kind in looked:
@@ -274,9 +281,9 @@ class Catalog(SqlCatalog):
             folder = f"{root}/{kind.folder}/{uid}"
             if before and before.seal and uid not in marks and before.seal == seal_stamp(folder):
                 continue
-            stamp = None if before is None else stamp_of(folder)
-            if before is None or stamp is None or not stamp.files or stamp.files != before.files:
-                yield folder, stamp
+            look = None if before is None else look_at(folder)
+            if before is None or look is None or not look.stamp.files or look.stamp.files != before.files:
+                yield folder, look
 
     def _listed(self) -> str:
         """Changes when a folder of a container is made, copied in or removed; empty while that would not be noticed."""
@@ -325,11 +332,16 @@ class Catalog(SqlCatalog):
 
 
 def stamped_entry(ids: Register, folder: str, stamp: Stamp | None) -> Entry:
+    """Read an entry, of a container that may have a stamp."""
+    return _read(ids, folder, stamp and Look(stamp))
+
+
+def _read(ids: Register, folder: str, look: Look | None) -> Entry:
     """Read an entry. It is stamped first, so that a change while it is read shows at the next look."""
     from naiad.storage.local.entries import read_entry
 
-    stamp = stamp or stamp_of(folder)
-    return read_entry(ids, RunDirectory(Path(folder)), stamp)
+    look = look or look_at(folder)
+    return read_entry(ids, RunDirectory(Path(folder)), look.stamp, look.writers)
 
 
 def _next_numbers(last: int) -> tuple[int, int]:
@@ -351,19 +363,22 @@ def _refusal(root: Path, error: Exception) -> StorageError:
     )
 
 
-def stamp_of(folder: str) -> Stamp:
-    """Changes with every write to the container; empty while it is being written, or this user may not look."""
+def look_at(folder: str) -> Look:
+    """Look at the files of a container; the stamp is empty while it is written, or this user may not look."""
     try:
-        return _stamp(folder)
+        return _look(folder)
     except (PermissionError, NotADirectoryError):
-        return Stamp("", "")
+        return Look(Stamp("", ""))
 
 
-def _stamp(folder: str) -> Stamp:
+def _look(folder: str) -> Look:
     seal = seal_stamp(folder)  # first: what comes in after it is not what it seals
     journal = f"{folder}/journal"
-    if not seal and any(each.state == "alive" for each in read_writers(journal, {}).values()):
-        return Stamp("", "")
+    # Before anything of the run is read. A writer that lives now may add points to a file without changing its time,
+    # and die before the end of the reading: a look then would stamp a container that is to be read again.
+    writers = None if seal else read_writers(journal, {})
+    if writers and any(each.state == "alive" for each in writers.values()):
+        return Look(Stamp("", ""), writers)
     files = []
     for directory in (folder, journal):
         with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
@@ -372,7 +387,7 @@ def _stamp(folder: str) -> Stamp:
                     stat = entry.stat()
                     size = 0 if entry.is_dir() else stat.st_size
                     files.append(f"{entry.name}:{size}:{stat.st_mtime_ns}")
-    return Stamp(" ".join(sorted(files)), seal)
+    return Look(Stamp(" ".join(sorted(files)), seal), writers)
 
 
 def seal_stamp(folder: str) -> str:

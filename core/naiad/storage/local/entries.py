@@ -11,6 +11,7 @@ from naiad.kinds import DERIVED, SYS
 from naiad.storage.catalog import NO_LOSSES, Losses
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.rows import MALFORMED
+from naiad.storage.local.journal.leases import Liveness
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.sql.values import Entry, Stamp, as_stored, cells_of
@@ -19,12 +20,15 @@ ID, PROJECT, CREATED = ((path, SYS[path]) for path in ("sys/id", "sys/project", 
 STATE = ("sys/state", DERIVED["sys/state"])
 
 
-def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
-    """Summarize a container for the catalog; an unreadable one by its id and the reason."""
+def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp, looked: dict[str, Liveness] | None = None) -> Entry:
+    """Summarize a container for the catalog; an unreadable one by its id and the reason.
+
+    `looked` has the signs of life of its writers, if they were looked at for the stamp.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
-            return entry_of(Reader(folder), ids, stamp)
+            return entry_of(Reader(folder), ids, stamp, looked)
     except PermissionError:
         return _unreadable(ids, folder, stamp, "unreadable")
     except NewerFormat:
@@ -51,14 +55,14 @@ class Names(Protocol):
         """Return the projects by key."""
 
 
-def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
+def entry_of(reader: Reader, ids: Names, stamp: Stamp, looked: dict[str, Liveness] | None = None) -> Entry:
     """Summarize a container; id and project are those of its own fields, if it has them.
 
     Raises:
         DamagedData, NewerFormat, OSError: it cannot be read.
     """
     folder = reader.folder
-    shown, losses = reader.shown()
+    shown, losses = reader.shown(looked)
     cells = cells_of(shown)
     number = str(cells.get(ID) or ids.id_of(folder.uid) or folder.uid)
     created = cells.get(CREATED)

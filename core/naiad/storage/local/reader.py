@@ -514,23 +514,23 @@ class Reader:
         """
         return self._series(path, self._facts)
 
-    def shown(self) -> tuple[list[tuple[str, str, Any]], Losses]:
+    def shown(self, looked: dict[str, Liveness] | None = None) -> tuple[list[tuple[str, str, Any]], Losses]:
         """Path, kind and value of each field that is shown and whole, and the losses of the run.
 
         The values are those of `shown_values` and of derived fields. All of it is of one moment, for a row of the
-        catalog: one look at the folder serves the whole row.
+        catalog: one look at the folder serves the whole row. `looked` has the signs of life of the writers, if they
+        were looked at just before.
         """
 
         def find() -> tuple[Any, ...]:
             projection = self._view.projection
-            whole, damaged = self._whole()
             dropped = _dropped(projection)
-            has_files = any(state.kind in FILES for state, _facts in whole)
+            whole, damaged, has_files = self._whole()
             lost: list[str] = []
             stored = self._view.states_now(FILES, lost) if has_files else []
             whole = [each for each in whole if each[0].path not in lost] if lost else whole
             losses = Losses((*dict.fromkeys((*damaged, *lost)),), dropped)
-            return whole, losses, stored, derived.values(projection, self.folder)
+            return whole, losses, stored, derived.values(projection, self.folder, looked)
 
         whole, losses, stored, values = self._view.read(find)
         # Outside the look at the folder: adding up the sizes of files may take long, and would be repeated with each
@@ -548,8 +548,8 @@ class Reader:
                 losses = losses._replace(damaged=(*losses.damaged, state.path))
         return found, losses
 
-    def _whole(self) -> tuple[list[tuple[FieldState, Series | None]], list[str]]:
-        """All fields that are shown and whole, with each series its facts; and the paths of damaged ones."""
+    def _whole(self) -> tuple[list[tuple[FieldState, Series | None]], list[str], bool]:
+        """All fields that are shown and whole, each series with its facts; damaged paths; whether there are files."""
         projection = self._view.projection
         short = None if "numpy" in sys.modules else self._view.short_tail()
         tail = self._view.tail() if short is None else None
@@ -560,9 +560,11 @@ class Reader:
             self._view.note_fields()
         refused = self._view.refused
         damaged = [*filter(None, refused)]
+        has_files = False
         for path, state in shown:
             if path in DERIVED or path in refused:
                 continue
+            has_files = has_files or state.kind in FILES
             try:
                 found.append((state, self._known_facts(state, late) if state.kind in SERIES else None))
             except DamagedData:
@@ -570,7 +572,7 @@ class Reader:
         # Damage of which the field is not known may concern any of them.
         if self._view.damages and not damaged:
             damaged.append("")
-        return found, damaged
+        return found, damaged, has_files
 
     def _completed(self, state: FieldState, facts: Series, value: Any) -> Any:
         """The value of a series, with the parts that are not remembered in its field's row."""

@@ -43,9 +43,11 @@ class Database:
         """
         with self._opened() as raw:
             raw.execute(self._begin)
-            yield Connection(raw)
+            connection = Connection(raw)
+            yield connection
             # Only here: after an error the `finally` below finds the transaction open, and rolls it back.
             raw.commit()
+            del connection.raw  # callers may hold the transaction for longer than the file is to be open
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Connection]:

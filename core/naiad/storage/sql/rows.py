@@ -59,10 +59,15 @@ def find(
         unmatched.append(Unmatched(sort_by, {}, nearby(connection, sort_by)))
         sort = sort_order(present, *NEWEST)
     rows = search(connection, kind, project, tree, present, sort, limit)
+    # Their numbers first, and alone: with a project in the statement SQLite takes the index of projects, and looks at
+    # all containers. There are nearly always none.
+    damaged = [number for (number,) in connection.run(_WITH_LOSSES)]
     # Without a row there is nothing to show; the fields then are those that could have been asked for.
     found = _fields(connection, columns, None if rows else (kind, project))
-    asked = {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
-    lost = _losses(connection, kind, project, {row.number for row in rows}, asked)
+    lost = {}
+    if damaged:
+        asked = {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
+        lost = _losses(connection, damaged, kind, project, {row.number for row in rows}, asked)
     # More rows than are remembered would push each other out, and none of them would be found again.
     if len(rows) <= SMALL_ROWS:
         return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
@@ -91,16 +96,16 @@ def _fields(
 
 
 def _losses(
-    connection: Connection, kind: ContainerKind, project: str | None, found: set[int], asked: set[str]
+    connection: Connection,
+    numbers: Iterable[int],
+    kind: ContainerKind,
+    project: str | None,
+    found: set[int],
+    asked: set[str],
 ) -> dict[str, Losses]:
     """The damage of those found, and of those that one of the asked fields keeps from being found."""
-    # Their numbers first, and alone: with a project in the statement SQLite takes the index of projects, and looks at
-    # all containers.
-    numbers = connection.run(_WITH_LOSSES).fetchall()
-    if not numbers:  # as nearly always
-        return {}
     lost = {}
-    for row in shown_at(connection, sorted(number for (number,) in numbers)):
+    for row in shown_at(connection, sorted(numbers)):
         if row.kind != kind.folder or project not in (None, row.project):
             continue
         losses = losses_of(row)
@@ -121,7 +126,8 @@ def present_fields(
     Naiad's own in a query, and the default order, are there as well if any container has them: they are part of nearly
     every query, no message says that they are missing, and a look for them could pass over all of another project.
     """
-    paths = {path for column in columns for path in (column, path_and_aspect(column)[0])} - {BY_DEFAULT}
+    sought = [column for column in columns if column != BY_DEFAULT]
+    paths = {path for column in sought for path in (column, path_and_aspect(column)[0])} - {BY_DEFAULT}
     asked = {name.path for name in names} - paths
     own = {BY_DEFAULT, *(asked & SYS.keys())}
     is_own = Part(AT_PATHS, {"paths": sorted(own)})

@@ -20,6 +20,8 @@ from naiad.storage.sql.values import LAST_CONTAINER, Shown, fields_at, shown_at
 
 FEW = 10_000
 """Containers that are looked at one by one without a second thought."""
+VERY_FEW = 100
+"""Containers that are all looked at in the time in which those of a clause are counted."""
 
 
 class Sort(Struct, frozen=True):
@@ -180,6 +182,8 @@ def _rarest(
         return None, None
     terms = tree.terms if isinstance(tree, And) else (tree,)
     total = connection.value(LAST_CONTAINER) or 0
+    if total <= VERY_FEW:
+        return None, tree
     # Of a small store a tenth of it, below which the index of the clause is worth more than that of the order. Where
     # there is no limit the order has no index, and a third of the store is read from that of the clause in half the
     # time of a test of each container.

@@ -392,12 +392,13 @@ def _stored(text: str) -> str:
 
 def put(connection: Connection, entries: list[Entry]) -> None:
     """Update the facts of some containers, touching only rows that differ."""
-    # All is read first, so that the changes are values until the end.
-    known = _known(connection, [entry.uid for entry in entries])
-    # Numbers are given here and not by the database, because the crc of a row covers its own.
+    uids = [entry.uid for entry in entries]
+    # All is read first, so that the changes are values until the end. Numbers are given here and not by the database,
+    # because the crc of a row covers its own.
     last = connection.value(LAST_CONTAINER) or 0
     last_field = connection.value(_LAST_FIELD) or 0
     revision = (connection.value(REVISION) or 0) + 1
+    known = _known(connection, uids)
     numbers, new_fields = _field_numbers(connection, {key for entry in entries for key in entry.cells}, last_field)
     kinds = {number: kind for (_path, kind), number in numbers.items()}
     signs = {numbers[key] for key in SIGNS_OF_LIFE if key in numbers}

@@ -15,11 +15,33 @@ from naiad.storage.local.layout import RunDirectory
 WORST_FIRST = ("unknown", "killed", "failed", "terminated", "finished")
 
 
-def writers(projection: Projection, folder: RunDirectory) -> dict[str, Liveness]:
-    """Return the writers without an end, with the signs of life of each; none of a sealed run."""
+def writers(
+    projection: Projection, folder: RunDirectory, looked: dict[str, Liveness] | None = None
+) -> dict[str, Liveness]:
+    """Return the writers without an end, with the signs of life of each; none of a sealed run.
+
+    Args:
+        projection: the run.
+        folder: its folder.
+        looked: the signs of life before the run was read, by the leases alone. They are not looked at again if the run
+            has nothing to add.
+    """
     if folder.seal.exists():
         return {}
+    if looked is not None and _stand(looked, projection):
+        return looked
     return read_writers(folder.journal, projection.writers)
+
+
+def _stand(looked: Mapping[str, Liveness], projection: Projection) -> bool:
+    """Whether the signs of life by leases alone are those of exactly the writers without an end, and beyond doubt."""
+    # A writer that came after the look has no lease in it, and would be shown as killed. One that ended since would be
+    # shown as running.
+    if looked.keys() != {name for name, writer in projection.writers.items() if writer.state is None}:
+        return False
+    # Of a lock that is held, and of a death that is proven, the time of the last sign was not asked for. All else
+    # depends on what the ops of the run say of the writer.
+    return all(each.state != "silent" and not each.seen for each in looked.values())
 
 
 def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
@@ -45,9 +67,9 @@ def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
     return next((state for state in WORST_FIRST if state in ends), "unknown" if silent else "killed")
 
 
-def values(projection: Projection, folder: RunDirectory) -> dict[str, Any]:
-    """The values of all derived fields."""
-    leases = writers(projection, folder)
+def values(projection: Projection, folder: RunDirectory, looked: dict[str, Liveness] | None = None) -> dict[str, Any]:
+    """The values of all derived fields; `looked` as for `writers`."""
+    leases = writers(projection, folder, looked)
     size, written, seen = _look(os.fspath(folder.path), os.fspath(folder.journal))
     modified = max([written, *(writer.at for writer in projection.writers.values())])
     pinged = max(seen, modified)
