@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -74,42 +74,82 @@ def search(
     Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out. `numbers` has the
     fields of the tree; one that no container there has may be missing.
     """
-    tree = tree and narrowed(tree, numbers)
+    how = sort.order, sort.is_ascending
+    plan = _plan(connection, kind, project, tree and narrowed(tree, numbers), numbers, sort, limit, then, offset)
+    if limit is not None and plan.way == "walk":
+        return _walked_page(connection, plan, numbers, sort, limit, offset)
+    where = plan.where(numbers, NUMBER)
+    if plan.way == "creation":
+        return _page(connection, _BY_CREATION[sort.is_ascending], where=where, limit=limit, offset=offset)
+    if then:
+        sorts = [sort, *then]
+        several = _sorted_by_several(tuple((each.order, each.is_ascending) for each in sorts))
+        fields = {f"fields{place}": each.numbers or [0] for place, each in enumerate(sorts)}
+        most = LARGEST if limit is None else limit
+        return _page(connection, several, where=where, limit=most, offset=offset, **fields)
+    if limit is None:  # sorting 100,000 rows with their cells takes 60 MB, so this is done for all of them only
+        rows = connection.run(_SORTED[how], fields=sort.numbers, where=where)
+        return list(map(Shown._make, rows))[offset:]
+    return _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=limit, offset=offset)
+
+
+class Plan(NamedTuple):
+    """The way to the page of a search, and the conditions on a container of it."""
+
+    way: str
+    """`walk` and `creation` go along an index, and stop at the limit; else those found are sorted."""
+    wanted: Sequence[Clause]
+    """Conditions on the row of a container."""
+    tree: Node | None
+    """The condition on its fields."""
+    rare: Clause | None
+    """One that is true of few, which are selected first."""
+
+    def where(self, numbers: Numbers, container: Clause) -> All:
+        """Return all conditions on the container with a number, which stands in its own row or in that of a cell."""
+        is_true = [] if self.tree is None else [condition(self.tree, numbers, container)]
+        among = [] if self.rare is None else [Part(_IN, {"rows": self.rare})]
+        return All([*self.wanted, *is_true, *among])
+
+
+def _plan(
+    connection: Connection,
+    kind: ContainerKind,
+    project: str | None,
+    tree: Node | None,
+    numbers: Numbers,
+    sort: Sort,
+    limit: int | None,
+    then: Sequence[Sort],
+    offset: int,
+) -> Plan:
+    """Choose the way with the fewest rows to look at."""
     rare, tree = _rarest(connection, tree, numbers, is_all=limit is None)
     wanted = in_scope(kind, project, is_rare=rare is not None)
     if then and limit is not None and rare is None:
         is_true = [] if tree is None else [condition(tree, numbers, SORTED)]
         rare = _nearest(connection, sort, [*wanted, *is_true], limit + offset)
         wanted = in_scope(kind, project, is_rare=rare is not None)
-    # The index of a project has its containers by the time of creation, so that nothing is joined to pass over many.
-    # Not for the first page: PostgreSQL sorts all of them, as its index has those without a time at the other end.
-    if offset and sort.is_by_creation and project is not None and limit is not None and rare is None and not then:
-        where = All([*wanted, *([] if tree is None else [condition(tree, numbers, NUMBER)])])
-        return _page(connection, _BY_CREATION[sort.is_ascending], where=where, limit=limit, offset=offset)
-    # Walking along the sorted index stops at the limit. With a selective clause it would pass over nearly all of the
-    # index, so its few rows are sorted instead.
-    is_walked = limit is not None and rare is None and len(sort.fields) == 1 and sort.aspect == "last" and not then
-    among = list(wanted)
-    if tree is not None:
-        among.append(condition(tree, numbers, SORTED if is_walked else NUMBER))
-    if rare is not None:
-        among.append(Part(_IN, {"rows": rare}))
-    where = All(among)
-    # Only the order of one column has an index to walk along.
-    if then:
-        sorts = [sort, *then]
-        several = _sorted_by_several(tuple((each.order, each.is_ascending) for each in sorts))
-        fields = {f"fields{place}": each.numbers or [0] for place, each in enumerate(sorts)}
-        return _page(
-            connection, several, where=where, limit=LARGEST if limit is None else limit, offset=offset, **fields
-        )
-    how = sort.order, sort.is_ascending
-    if limit is None:  # sorting 100,000 rows with their cells takes 60 MB, so this is done for all of them only
-        rows = connection.run(_SORTED[how], fields=sort.numbers, where=where)
-        return list(map(Shown._make, rows))[offset:]
-    if not is_walked:
-        return _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=limit, offset=offset)
-    field = sort.numbers[0]
+    # With a selective clause a walk along the order would pass over nearly all of it, so its few rows are sorted
+    # instead. Only the order of one column has an index.
+    way = "sort"
+    if limit is not None and rare is None and not then:
+        # The index of a project has its containers by the time of creation, so that nothing is joined to pass over
+        # many. Not for the first page: PostgreSQL sorts all of them, as its index has those without a time at the
+        # other end.
+        if offset and sort.is_by_creation and project is not None:
+            way = "creation"
+        elif len(sort.fields) == 1 and sort.aspect == "last":
+            way = "walk"
+    return Plan(way, wanted, tree, rare)
+
+
+def _walked_page(
+    connection: Connection, plan: Plan, numbers: Numbers, sort: Sort, limit: int, offset: int
+) -> list[Shown]:
+    """A page of containers along the index of the values to sort by."""
+    how, field = (sort.order, sort.is_ascending), sort.numbers[0]
+    where = plan.where(numbers, SORTED)
     found = _page(connection, _WALK[how], field=field, where=where, limit=limit, offset=offset)
     # The walk passes only containers that have the value; those without one come last, in their usual order.
     if len(found) < limit:
@@ -117,9 +157,8 @@ def search(
         passed = offset if offset and not found else 0
         if passed:
             passed = connection.value(_WALKED[sort.order], field=field, where=where, most=offset, offset=0)
-        if tree is not None:
-            wanted = *wanted, condition(tree, numbers, NUMBER)
-        where = All([*wanted, Part(_UNSORTED[sort.order], {"unsorted": field})])
+        is_unsorted = Part(_UNSORTED[sort.order], {"unsorted": field})
+        where = All([*plan.where(numbers, NUMBER).clauses, is_unsorted])
         limit, offset = limit - len(found), 0 if found else offset - passed
         found += _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=limit, offset=offset)
     return found
@@ -149,9 +188,8 @@ def conditions(connection: Connection, kind: ContainerKind, project: str | None,
         return All(in_scope(kind, project))
     numbers = field_numbers(connection, tree)
     rare, rest = _rarest(connection, narrowed(tree, numbers), numbers, is_all=True)
-    among = [] if rare is None else [Part(_IN, {"rows": rare})]
-    is_true = [] if rest is None else [condition(rest, numbers, NUMBER)]
-    return All([*in_scope(kind, project, is_rare=rare is not None), *is_true, *among])
+    plan = Plan("", in_scope(kind, project, is_rare=rare is not None), rest, rare)
+    return plan.where(numbers, NUMBER)
 
 
 def _nearest(connection: Connection, sort: Sort, among: Sequence[Clause], most: int) -> Clause | None:
@@ -362,17 +400,7 @@ _SORTED, _SORTED_PAGE = (
     }
     for is_page in (False, True)
 )
-_WALK = {
-    (order, is_ascending): _statement(
-        f"walk by {order}{'' if is_ascending else ', descending'}",
-        _walk,
-        order,
-        is_ascending,
-    )
-    for order in ("number", "text")
-    for is_ascending in (False, True)
-}
-_LAST, _UP_TO = (
+_WALK, _LAST, _UP_TO = (
     {
         (order, is_ascending): _statement(
             f"{name} by {order}{'' if is_ascending else ', descending'}",
@@ -383,7 +411,7 @@ _LAST, _UP_TO = (
         for order in ("number", "text")
         for is_ascending in (False, True)
     }
-    for name, build in (("last", _last), ("up to", _up_to))
+    for name, build in (("walk", _walk), ("last", _last), ("up to", _up_to))
 )
 _BY_CREATION = {
     is_ascending: _statement(
