@@ -146,8 +146,8 @@ def children_summary(store: Store, uid: str) -> dict[tuple[str, str], float | in
     return {field: value for field, value in plain.items() if value is not None}
 
 
-def sorted_by(found: Found, column: str, is_ascending: bool) -> Found:
-    """Sort containers by a column of their children; those without children come last."""
+def sorted_by(found: Found, column: str, is_ascending: bool, limit: int | None) -> Found:
+    """Sort containers by a column of their children, and keep the first; those without children come last."""
     path, aspect = path_and_aspect(column)
     numbers = [number for number, (each, _kind) in found.fields.items() if each == path]
     place = ASPECTS.index(aspect)
@@ -158,7 +158,7 @@ def sorted_by(found: Found, column: str, is_ascending: bool) -> Found:
 
     have = [row for row in found.rows if value(row) is not None]
     have.sort(key=value, reverse=not is_ascending)
-    return found._replace(rows=[*have, *(row for row in found.rows if value(row) is None)])
+    return found._replace(rows=[*have, *(row for row in found.rows if value(row) is None)][:limit])
 
 
 class _Group:

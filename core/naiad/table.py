@@ -406,28 +406,16 @@ def fetch_table(
         InvalidArgument: another argument makes no sense; `sort_by` names no column that can be sorted by.
         NaiadTypeError: an argument is of a wrong type.
     """
-    if query is not None and any(given is not None for given in (id, state, owner, tag)):
-        raise InvalidArgument(
-            "query= cannot be given together with id=, state=, owner= or tag=; put those conditions into the query."
-        )
+    _check_query(query, id, state, owner, tag)
     _check(limit=limit, sort_by=sort_by, ascending=ascending, trashed=trashed, progress_bar=progress_bar, rollup=rollup)
     shown_names = _columns(columns, sort_by, is_rollup=rollup)
     count = None if limit is None else operator.index(limit)
-    catalog = store.catalog()
-    asked = None if query is None else parse(query)
-    others = criteria(id, state, owner, tag)
-    if parent is not None:
-        uids = tuple(store.find(name, RUN).uid for name in texts("parent", parent) or ())
-        others.append(OneOf(FieldName(PARENT_UID, SYS[PARENT_UID]), uids))
-    elif rollup:
-        others.append(top_level(project))
-    unmatched: list[Unmatched] = []
-    if query is not None and HOME in query:
-        asked, unmatched = resolved(catalog, asked)
-    tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
+    family = _of_family(store, project, parent, is_rollup=rollup)
+    asked, unmatched = ([], []) if query is None else _parsed(store, query)
+    tree = both([*also, *criteria(id, state, owner, tag), *family, *asked, *not_trashed(trashed)])
     is_late = sort_by.startswith(HOME)  # the order of the children's numbers is known after they are summed up
     is_shown = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
-    found = catalog.search(
+    found = store.catalog().search(
         kind, project, tree,
         sort_by=BY_DEFAULT if is_late else sort_by, is_ascending=ascending, limit=None if is_late else count,
         columns=shown_names, progress_bar=is_shown,
@@ -437,8 +425,7 @@ def fetch_table(
     if rollup or is_late or (shown_names is not None and any(map(is_rolled_up, shown_names))):
         found = roll_up(store, found, shown_names)
     if is_late:
-        found = sorted_by(found, sort_by, ascending)
-        found = found._replace(rows=found.rows[:count])
+        found = sorted_by(found, sort_by, ascending, count)
     if isinstance(progress_bar, type):
         with progress_bar(description="Fetching table") as bar:
             bar.update(by=len(found.rows), total=len(found.rows))
@@ -446,6 +433,29 @@ def fetch_table(
     if is_warning:
         _warn_of(table, found)
     return table
+
+
+def _parsed(store: Store, query: str) -> tuple[list[Node], list[Unmatched]]:
+    """The condition of a query, and its columns of children that match nothing.
+
+    Raises:
+        InvalidQuery: it is no query.
+    """
+    tree: Node | None = parse(query)
+    tree, unmatched = resolved(store.catalog(), tree) if HOME in query else (tree, [])
+    return ([] if tree is None else [tree]), unmatched
+
+
+def _of_family(store: Store, project: str | None, parent: object, *, is_rollup: bool) -> list[Node]:
+    """Conditions by which only children of some runs are found, or no children.
+
+    Raises:
+        RunNotFound: there is no run `parent`.
+    """
+    if parent is not None:
+        uids = tuple(store.find(name, RUN).uid for name in texts("parent", parent) or ())
+        return [OneOf(FieldName(PARENT_UID, SYS[PARENT_UID]), uids)]
+    return [top_level(project)] if is_rollup else []
 
 
 def _warn_of(table: Table, found: Found) -> None:
@@ -500,6 +510,18 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda given: given is None or isinstance(given, bool) or _is_bar(given),
     ),
 }
+
+
+def _check_query(query: str | None, *others: object) -> None:
+    """Make sure that conditions are given as a query or as arguments.
+
+    Raises:
+        InvalidArgument: both are given.
+    """
+    if query is not None and any(given is not None for given in others):
+        raise InvalidArgument(
+            "query= cannot be given together with id=, state=, owner= or tag=; put those conditions into the query."
+        )
 
 
 def _check(**given: object) -> None:
