@@ -24,7 +24,8 @@ import fcntl
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,15 +33,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from naiad import clock
 from naiad.container_kinds import PROJECT, ContainerKind, RunId
-from naiad.disk import sync_folder, write_all
-from naiad.errors import DamagedData, StorageError
+from naiad.disk import sync_folder
+from naiad.errors import StorageError
 from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, Frame
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import Tuning
 from naiad.slots import RECORD, SEGMENT_HEADER
 from naiad.storage.base import Change, RunWriter
-from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import Register, refusals
 from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, name_form, suffix_of, writer_of
@@ -50,10 +50,10 @@ from naiad.storage.local.journal.leases import hold_remote, may_be_written, read
 from naiad.storage.local.layout import SERVER, Layout, RunDirectory, newer_format, open_lock
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
+from naiad.storage.local.received_content import ReceivedContent
 from naiad.storage.local.received_files import ReceivedFiles, break_seal, has_bytes, sync
 from naiad.storage.local.registrar import Registrar
 from naiad.storage.receiving import (
-    LARGEST_PART,
     Accepted,
     Content,
     Piece,
@@ -61,7 +61,6 @@ from naiad.storage.receiving import (
     Received,
     Registered,
     Sealing,
-    no_part,
 )
 from naiad.storage.sql import received
 from naiad.storage.sql.database import open_for_reading
@@ -126,7 +125,6 @@ class Receiver:
             StorageError: another process takes journals for this store.
         """
         self._store = store
-        self._blobs = Blobs(store.root / "blobs")
         self._known: OrderedDict[str, dict[str, Position]] = OrderedDict()
         self._behind = False
         """Whether something is committed that is not in its file yet, because the disk has refused it."""
@@ -142,6 +140,7 @@ class Receiver:
         self._database = received.Database(folder / received.FILE, is_writing=is_writing)
         self._containers = Registrar(store, self._database)
         self._files = ReceivedFiles(store)
+        self._content = ReceivedContent(store.root, self._database)
         if is_writing:
             self._begin(folder / received.FILE)
 
@@ -280,39 +279,20 @@ class Receiver:
 
     def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
         """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
-        with self._database.transaction() as connection:
-            # By project: that another project has sent this content gives no right to it.
-            sent = received.sent(connection, project, [sha256 for sha256, _size in wanted])
-        found = []
-        for sha256, size in wanted:
-            with contextlib.suppress(DamagedData, FileNotFoundError):
-                if sha256 in sent and self._blobs.path(sha256).stat().st_size == size:
-                    self._blobs.renew(sha256)
-                    found.append(sha256)
-        return found
+        return self._content.sent_by(project, wanted)
 
-    @contextlib.contextmanager
-    def content(self, project: str, sha256: str) -> Iterator[Content]:
+    def content(self, project: str, sha256: str) -> AbstractContextManager[Content]:
         """Take in content. It is there when the block ends, and is not when it raises.
 
         Raises:
             NaiadValueError: another content was written than that of the hash.
             StorageError: the disk takes nothing.
         """
-        with refusals(self._store.root), self._blobs.create(f"server-{os.getpid()}") as (name, fd):
-            content = Content(lambda data, start: write_all(fd, data, start))
-            yield content
-            content.require(sha256)
-            self._blobs.put_in_place(name, sha256, content.size)
-            self._blobs.release(name)
-        with self._database.transaction() as connection:
-            received.note_sent(connection, project, sha256)
+        return self._content.take(project, sha256)
 
     def foreign_content(self, project: str, names: Collection[str]) -> list[str]:
         """Return which content is here, of some SHA-256, that another project has sent and this one has not."""
-        with self._database.transaction() as connection:
-            sent = received.sent(connection, project, [*names])
-        return [name for name in names if name not in sent and self._blobs.path(name).exists()]
+        return self._content.foreign(project, names)
 
     def content_bytes(self, project: str, sha256: str) -> bytes:
         """Return content that a project has sent.
@@ -320,14 +300,7 @@ class Receiver:
         Raises:
             NaiadValueError: it has not, or it is larger than a part of a journal can be.
         """
-        with self._database.transaction() as connection:
-            is_sent = bool(received.sent(connection, project, [sha256]))
-        try:
-            if is_sent and self._blobs.path(sha256).stat().st_size <= LARGEST_PART:
-                return self._blobs.path(sha256).read_bytes()
-        except (FileNotFoundError, DamagedData):
-            is_sent = False
-        raise no_part(sha256, is_sent=is_sent)
+        return self._content.read(project, sha256)
 
     # Copies
 
