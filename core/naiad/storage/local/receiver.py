@@ -22,8 +22,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import zlib
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -36,22 +34,25 @@ from naiad.container_kinds import PROJECT, ContainerKind, RunId
 from naiad.disk import sync_folder
 from naiad.errors import StorageError
 from naiad.kinds import ATOM_OF
-from naiad.ops import Assign, Frame
+from naiad.ops import Assign
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import Tuning
-from naiad.slots import RECORD, SEGMENT_HEADER
 from naiad.storage.base import Change, RunWriter
 from naiad.storage.local.ids import Register, refusals
 from naiad.storage.local.journal import arrivals
-from naiad.storage.local.journal.arrivals import Group, name_form, suffix_of, writer_of
-from naiad.storage.local.journal.files import JournalFile, list_journal
-from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
+from naiad.storage.local.journal.arrivals import Group, writer_of
 from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state
 from naiad.storage.local.layout import SERVER, Layout, RunDirectory, newer_format, open_lock
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.received_content import ReceivedContent
 from naiad.storage.local.received_files import ReceivedFiles, break_seal, has_bytes, sync
+from naiad.storage.local.received_positions import (
+    ReceivedPositions,
+    count_fields,
+    folded_positions,
+    is_complete,
+)
 from naiad.storage.local.registrar import Registrar
 from naiad.storage.receiving import (
     Accepted,
@@ -63,16 +64,13 @@ from naiad.storage.receiving import (
     Sealing,
 )
 from naiad.storage.sql import received
-from naiad.storage.sql.database import open_for_reading
 from naiad.storage.sql.received import Row
 
 if TYPE_CHECKING:
-    from naiad.storage.local.index.index import Index
+    pass
 
 FORMAT = 1
 """The version of `received.db`."""
-MOST_KNOWN = 4_096
-"""Runs of which the positions stay in memory."""
 FINISH_SECONDS = 120.0
 TEXT = ATOM_OF[str]
 
@@ -125,7 +123,6 @@ class Receiver:
             StorageError: another process takes journals for this store.
         """
         self._store = store
-        self._known: OrderedDict[str, dict[str, Position]] = OrderedDict()
         self._behind = False
         """Whether something is committed that is not in its file yet, because the disk has refused it."""
         self._held = -1
@@ -140,6 +137,7 @@ class Receiver:
         self._database = received.Database(folder / received.FILE, is_writing=is_writing)
         self._containers = Registrar(store, self._database)
         self._files = ReceivedFiles(store)
+        self._positions = ReceivedPositions(store, self._database)
         self._content = ReceivedContent(store.root, self._database)
         if is_writing:
             self._begin(folder / received.FILE)
@@ -184,7 +182,7 @@ class Receiver:
             # One that a command has deleted begins anew, or was put back into its folder from a copy: what it has is
             # looked at again, and bytes must not go into its removed files, which are open here.
             with self._database.lock:
-                self._known.pop(found.run.uid, None)
+                self._positions.forget(found.run)
                 self._files.forget(found.run)
         return found, is_new
 
@@ -208,7 +206,7 @@ class Receiver:
         """Drop the knowledge of a container that was deleted."""
         with self._database.lock:
             self._containers.forget(run)
-            self._known.pop(run.uid, None)
+            self._positions.forget(run)
             self._files.forget(run)
 
     # Bytes
@@ -219,7 +217,7 @@ class Receiver:
     def received(self, run: RunId) -> Mapping[str, Received]:
         """Return how far each journal file was received, by name."""
         with self._database.lock:
-            return {file: Received(each.upto, each.is_sealed) for file, each in self._positions(run).items()}
+            return {file: Received(each.upto, each.is_sealed) for file, each in self._positions.of(run).items()}
 
     def accept(
         self,
@@ -236,13 +234,13 @@ class Receiver:
             # Committed pieces are not in their files yet: they go first, or a hole would stay where they belong.
             ended = self._replay() if self._behind else set()
             group = Group(pieces, sealings, writers)
-            group.settle(self._positions)
+            group.settle(self._positions.of)
             # The promise is kept here: bytes and positions are in one transaction on the disk before the answer. The
             # copy into the journal is made up for after a crash.
             self._commit(group)
             self._copy(group)
             ended |= self._files.note(
-                group.signs, lambda run, writer: not self._behind and _is_complete(self._positions(run), writer)
+                group.signs, lambda run, writer: not self._behind and is_complete(self._positions.of(run), writer)
             )
             return group.accepted(ended, group.claimed(self.find))
 
@@ -259,7 +257,7 @@ class Receiver:
             reason = getattr(error, "orig", error)
             raise StorageError(f"The store {self._store} cannot be written: {reason}.", errno=errno.EIO) from error
         for (run, file), each in group.changed.items():
-            self._positions(run)[file] = each
+            self._positions.of(run)[file] = each
 
     def _copy(self, group: Group) -> None:
         """Copy committed pieces into their files. A failed copy is made up for before the next group."""
@@ -360,13 +358,13 @@ class Receiver:
         Nothing is written into a sealed run that has the bytes.
         """
         folder = self._store.directory(run)
-        folded = _folded(folder)
+        folded = folded_positions(folder)
         for row in rows:
             path = folder.journal / row.name
             self._files.unsynced[path] = None
             is_there = has_bytes(path, row)
             if not is_there and not path.exists():
-                folded = _folded(folder)  # a fold that this process does not wait for may just have removed it
+                folded = folded_positions(folder)  # a fold that this process does not wait for may just have removed it
             if folded.get(row.name, (0, False))[1] or (is_there and folder.seal.exists()):
                 continue
             if not is_there:
@@ -382,57 +380,15 @@ class Receiver:
         if ended:
             # Its client had the answer and says no more. Positions are looked at in the files: the folder may have
             # been set back.
-            there = self._compared(run, dict(positions))
-            ended = {writer for writer in ended if _is_complete(there, writer)}
+            there = self._positions.compared(run, dict(positions))
+            ended = {writer for writer in ended if is_complete(there, writer)}
         for writer in ended:
             hold_remote(folder.journal, writer, "dead")
         return bool(ended)
 
-    # Positions
-
-    def _positions(self, run: RunId) -> dict[str, Position]:
-        found = self._known.get(run.uid)
-        if found is None:
-            with self._database.transaction() as connection:
-                found = received.positions(connection, run.uid)
-            found = self._known[run.uid] = self._compared(run, found)
-            while len(self._known) > MOST_KNOWN:
-                self._known.popitem(last=False)
-        self._known.move_to_end(run.uid)
-        return found
-
-    def _compared(self, run: RunId, known: dict[str, Position]) -> dict[str, Position]:
-        """The positions, and those of files that came by other ways or were set back with their folder."""
-        folder = self._store.directory(run)
-        if not folder.path.is_dir():
-            return {}  # nothing came yet, or it was lost with all its files
-        files = {file.name: file for file in list_journal(folder.journal)}
-        folded = {} if files.keys() >= known.keys() and not folder.index.exists() else _folded(folder)
-        found: dict[str, Position] = {}
-        for name in {*known, *files, *folded}:
-            if name_form.match(name):
-                position = known.get(name)
-                upto, is_done = folded.get(name, (0, False))
-                if name in files:
-                    # The file is shorter than what was received: it was set back with its folder. What is there
-                    # counts, and the client sends the rest again.
-                    if position is None or files[name].path.stat().st_size < position.upto:
-                        position = _measured(files[name])
-                    found[name] = position
-                elif is_done:
-                    found[name] = position if position is not None else Position(upto, 0, True)
-        return found
-
     def fields(self, run: RunId) -> int:
         """Return how many fields a run has, without those of bytes that are not folded yet if some are."""
-        folder = self._store.directory(run)
-        if not folder.path.is_dir():
-            return 0
-        if not folder.index.exists():
-            return len(Reader(folder).kinds())
-        index = _opened(folder)
-        with index.view() as connection:
-            return index.head(connection).fields
+        return count_fields(self._store.directory(run))
 
     # Folding
 
@@ -538,44 +494,6 @@ def _taken(path: Path, store: Store) -> int:
     except OSError:
         pass  # a file system without locks
     return fd
-
-
-def _folded(folder: RunDirectory) -> dict[str, tuple[int, bool]]:
-    """The positions in the index of a run."""
-    if not folder.index.exists():
-        return {}
-    index = _opened(folder)
-    with index.view() as connection:
-        return index.positions(connection, [])
-
-
-def _opened(folder: RunDirectory) -> Index:
-    """The index of a run, which may be sealed: opening it for writing would change it."""
-    from naiad.storage.local.index.index import Index  # numpy
-
-    return Index(folder, open_for_reading(folder.index, is_final=folder.seal.exists()))
-
-
-def _measured(file: JournalFile) -> Position:
-    """The position of a file by its content: whole frames, or records up to the first hole."""
-    data = file.path.read_bytes()
-    if file.suffix == "ops":
-        upto = FILE_HEADER
-        for item in read_frames(data, FILE_HEADER):
-            if not isinstance(item, Frame):
-                break
-            upto = item.end
-        return Position(upto, zlib.crc32(data[FILE_HEADER:upto]), False)
-    upto = SEGMENT_HEADER
-    while upto + RECORD <= len(data) and int.from_bytes(data[upto + RECORD - 4 : upto + RECORD], "little") == upto:
-        upto += RECORD
-    return Position(upto, zlib.crc32(data[SEGMENT_HEADER:upto]), False)
-
-
-def _is_complete(positions: Mapping[str, Position], writer: str) -> bool:
-    """Whether all files of a writer are received to their ends; without ops there is one that has not come yet."""
-    own = {file: each for file, each in positions.items() if writer_of(file) == writer}
-    return any(suffix_of(file) == "ops" for file in own) and all(each.is_sealed for each in own.values())
 
 
 def _size(path: Path) -> int:
