@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import mounted
 
 import naiad
 from naiad.errors import (
@@ -591,15 +592,8 @@ print(json.dumps({"said": said, "raised": raised, "found": found, "exists": exis
 
 @pytest.mark.parametrize("on_error", ["warn", "raise"])
 def test_full_disk_costs_the_file_and_not_the_training(tmp_path: Path, on_error: str, store: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "naiad-test", str(disk)], check=False, capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting is not permitted here: {mounted.stderr.strip()}")
     (tmp_path / "large").write_bytes(b"y" * 2**24)
-    try:
+    with mounted(tmp_path / "disk", "8m") as disk:
         done = subprocess.run(
             [sys.executable, "-c", FULL, on_error, str(tmp_path / "large")],
             env=os.environ | {"NAIAD_STORE": str(disk / "store")},
@@ -623,5 +617,3 @@ def test_full_disk_costs_the_file_and_not_the_training(tmp_path: Path, on_error:
             assert b"few" == run["small"].fetch_content()
         assert [] == verify(run._store.directory(run._run))
         assert [] == list((disk / "store" / "blobs").glob("incoming/*"))
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)

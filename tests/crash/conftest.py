@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
+from disks import mounted
+from programs import PRELUDE
 
 HARD_LIMIT = 100
-PRELUDE = """
-import faulthandler, json, os, signal, sys, threading, time, warnings
-faulthandler.register(signal.SIGUSR1, all_threads=True)
-said = []
-warnings.simplefilter("always")
-warnings.showwarning = lambda message, category, *_: said.append(f"{category.__name__}: {message}")
-
-def tell(**facts):
-    print(json.dumps(facts), flush=True)
-
-def await_parent():
-    sys.stdin.readline()
-
-import naiad
-"""
-
 Start = Callable[..., "subprocess.Popen[str]"]
 Mount = Callable[..., Path]
 
@@ -78,34 +65,9 @@ def finish(start: Start) -> Callable[..., tuple[int, str, str]]:
     return run
 
 
-MAKE = {"ext4": ["mke2fs", "-q", "-t", "ext4"], "xfs": ["mkfs.xfs", "-q"], "btrfs": ["mkfs.btrfs", "-q"]}
-OPTIONS = {"ext4": "loop,errors=remount-ro"}
-
-
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mount a file system of some size in a folder of the test: tmpfs, or another one on a loop device."""
-    places: list[Path] = []
-
-    def make(size: str, kind: str = "tmpfs") -> Path:
-        place = tmp_path / f"disk{len(places)}"
-        place.mkdir()
-        if kind == "tmpfs":
-            command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "naiad-test", str(place)]
-        else:
-            image = tmp_path / f"image{len(places)}"
-            image.touch()
-            os.truncate(image, int(size.rstrip("m")) << 20)
-            if shutil.which(MAKE[kind][0]) is None:
-                pytest.skip(f"{MAKE[kind][0]} is not here, so no {kind} of our own can be made")
-            subprocess.run([*MAKE[kind], str(image)], check=True, capture_output=True)
-            command = ["mount", "-t", kind, "-o", OPTIONS.get(kind, "loop"), str(image), str(place)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"mounting {kind} is not possible here: {done.stderr.strip()}")
-        places.append(place)
-        return place
-
-    yield make
-    for place in places:
-        subprocess.run(["umount", "-l", str(place)], check=False)
+    """Mount a file system of some size in a folder of the test; see `disks.mounted`."""
+    with ExitStack() as stack:
+        numbers = count()
+        yield lambda size, kind="tmpfs": stack.enter_context(mounted(tmp_path / f"disk{next(numbers)}", size, kind))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import fill, image_of, remount
+from programs import GOES_ON, LOGS, STOPS, STOPS_WHEN_STORED, go_on, heard
 
 import naiad
 from naiad.errors import StoreNotWritable
@@ -23,83 +24,6 @@ from naiad.storage.local.store import Store
 SHUT_DOWN = 0x8004587D  # FS_IOC_SHUTDOWN: from now on every write fails with EIO
 SLACK = 5.0  # seconds of a busy machine
 WITHOUT_FLUSH = struct.pack("I", 2)  # what was not synced is gone, as after a power cut
-
-LOGS = """
-run = naiad.init_run(store=sys.argv[1], project="disk")
-loss, text = run["loss"], run["text"]
-took, done = [], 0
-
-def log(count):
-    global done
-    for _ in range(count):
-        began = time.perf_counter()
-        loss.append(done / 3, step=done)
-        if done % 10 == 0:
-            text.append(f"line {done}", step=done)
-        took.append(time.perf_counter() - began)
-        done += 1
-
-log(1000)
-tell(id=run["sys/id"].fetch())
-"""
-GOES_ON = """
-await_parent()
-took.clear()
-log(60_000)
-time.sleep(1.5)
-took.sort()
-tell(p99=took[len(took) * 99 // 100], longest=took[-1], done=done, said=said)
-"""
-STOPS_WHEN_STORED = """
-await_parent()
-until = time.monotonic() + 60
-while True:
-    try:
-        run.wait()
-        break
-    except naiad.errors.SyncFailed:
-        if time.monotonic() > until: raise
-        time.sleep(0.1)
-log(1000)
-began = time.monotonic()
-run.stop()
-tell(stopped=time.monotonic() - began, done=done, said=said)
-"""
-STOPS = """
-began = time.monotonic()
-run.stop(seconds=float(sys.argv[2]) if len(sys.argv) > 2 else None)
-tell(stopped=time.monotonic() - began, done=done, said=said)
-"""
-
-
-def heard(child: subprocess.Popen[str]) -> dict[str, Any]:
-    """The next line of the child."""
-    assert child.stdout
-    assert child.stderr
-    line = child.stdout.readline()
-    if not line:
-        raise AssertionError(child.stderr.read())
-    facts: dict[str, Any] = json.loads(line)
-    return facts
-
-
-def tell(child: subprocess.Popen[str]) -> None:
-    assert child.stdin
-    child.stdin.write("go on\n")
-    child.stdin.flush()
-
-
-def fill(disk: Path) -> Path:
-    """Leave no free byte."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 12, 1):
-            try:
-                while file.write(bytes(size)):
-                    pass
-            except OSError:
-                continue
-    return filler
 
 
 def stored(store: Path, run_id: str) -> tuple[list[int], list[int], Reader]:
@@ -139,15 +63,15 @@ def test_full_disk_slows_nothing_and_all_is_stored_when_space_returns(
     child = start(LOGS + GOES_ON + STOPS_WHEN_STORED, disk / "s", JOURNAL=journal, SEGMENT_BYTES=65536)
     run_id = heard(child)["id"]
     filler = fill(disk) if by == "another program" else None
-    tell(child)
+    go_on(child)
     facts = heard(child)
     only_warning(facts["said"], disk, "[Errno 28]")
     print(f"{by}, {journal}: p99 of a call {facts['p99'] * 1e6:.1f} us, longest {facts['longest'] * 1e3:.1f} ms")
     assert facts["p99"] < 0.001
     if filler:
         filler.unlink()
-    subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
-    tell(child)
+    remount(disk, "size=32m")
+    go_on(child)
     facts = heard(child)
 
     assert facts["stopped"] < 10 + SLACK
@@ -160,7 +84,7 @@ def test_disk_that_stays_full_ends_within_ten_seconds_and_says_what_is_lost(moun
     child = start(LOGS + GOES_ON + STOPS, disk / "s")
     run_id = heard(child)["id"]
     fill(disk)
-    tell(child)
+    go_on(child)
     heard(child)
     facts = heard(child)
     steps, lines, reader = stored(disk / "s", run_id)
@@ -181,12 +105,12 @@ def test_memory_is_bounded_the_oldest_points_are_dropped_counted_and_the_run_is_
     child = start(LOGS + GOES_ON + STOPS_WHEN_STORED, disk / "s", SEGMENT_BYTES=65536, MEMORY_BYTES=300_000)
     run_id = heard(child)["id"]
     fill(disk).rename(disk / "filler")
-    tell(child)
+    go_on(child)
     facts = heard(child)
     only_warning(facts["said"], disk, "[Errno 28]")
     (disk / "filler").unlink()
-    subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
-    tell(child)
+    remount(disk, "size=32m")
+    go_on(child)
     facts = heard(child)
     steps, lines, reader = stored(disk / "s", run_id)
 
@@ -229,7 +153,7 @@ tell(kept=kept, errors=errors, said=said, stopped=time.monotonic() - began)
     child = start(program, disk / "s", disk / "filler")
     run_id = heard(child)["id"]
     fill(disk)
-    tell(child)
+    go_on(child)
     facts = heard(child)
     reader = Reader(Store(disk / "s").find_directory(run_id))
 
@@ -261,7 +185,7 @@ def assert_refused(store: Path, place: Path) -> None:
 
 def test_read_only_folder_is_refused_at_once_and_nothing_is_left_behind(mount: Any) -> None:
     disk = mount("1m")
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    remount(disk, "ro")
 
     assert_refused(disk / "s", disk)
 
@@ -270,7 +194,7 @@ def test_read_only_store_of_other_runs_is_refused_and_can_be_read(mount: Any, st
     disk = mount("4m")
     with naiad.init_run(store=disk / "s", project="disk") as run:
         run["loss"].append(1.0)
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    remount(disk, "ro")
 
     assert_refused(disk / "s", disk)
     with pytest.raises(StoreNotWritable):
@@ -307,7 +231,7 @@ def test_deleted_folder_is_said_and_stops_nothing(tmp_path: Path, start: Any) ->
     folder = Store(tmp_path / "s").find_directory(run_id).path
     shutil.rmtree(folder)
     time.sleep(1.5)
-    tell(child)
+    go_on(child)
     facts = heard(child)
     only_warning(facts["said"], folder, "[Errno 2]")
     assert facts["p99"] < 0.001
@@ -323,10 +247,10 @@ def test_deleted_folder_that_returns_gets_everything_that_was_not_folded(tmp_pat
     run_id = heard(child)["id"]
     folder = Store(tmp_path / "s").find_directory(run_id)
     shutil.rmtree(folder.path)
-    tell(child)
+    go_on(child)
     heard(child)
     folder.journal.mkdir(parents=True)
-    tell(child)
+    go_on(child)
     facts = heard(child)
 
     assert facts["stopped"] < 10 + SLACK
@@ -338,7 +262,7 @@ def test_moved_folder_keeps_everything(tmp_path: Path, start: Any) -> None:
     run_id = heard(child)["id"]
     place = Store(tmp_path / "s").find_directory(run_id).path
     place.rename(place.parent / "moved")
-    tell(child)
+    go_on(child)
     heard(child)
     facts = heard(child)
 
@@ -354,11 +278,11 @@ def test_folder_that_takes_no_new_files_gets_everything_later(mount: Any, start:
     journal = Store(disk / "s").find_directory(run_id).journal
     if subprocess.run(["chattr", "+i", str(journal)], check=False, capture_output=True).returncode:
         pytest.skip("this file system has no immutable folders")
-    tell(child)
+    go_on(child)
     facts = heard(child)
     subprocess.run(["chattr", "-i", str(journal)], check=True)
     only_warning(facts["said"], disk, "[Errno 1]")
-    tell(child)
+    go_on(child)
 
     assert_whole(disk / "s", run_id, heard(child)["done"])
 
@@ -376,7 +300,7 @@ def test_disk_that_turns_read_only_stops_nothing(mount: Any, start: Any) -> None
     run_id = heard(child)["id"]
     time.sleep(1.2)
     trigger.write_text("a test")
-    tell(child)
+    go_on(child)
     facts = heard(child)
     only_warning(facts["said"], disk, "[Errno ")
     print(f"p99 of a call {facts['p99'] * 1e6:.1f} us, longest {facts['longest'] * 1e3:.1f} ms")
@@ -409,7 +333,7 @@ time.sleep(60)
     os.kill(child.pid, 9)
     child.wait()
     subprocess.run(["umount", str(disk)], check=True)
-    subprocess.run(["mount", "-o", "loop", str(disk).replace("disk", "image"), str(disk)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image_of(disk)), str(disk)], check=True)
     steps, lines, reader = stored(disk / "s", run_id)
 
     assert list(range(5000)) == steps
@@ -441,7 +365,7 @@ for step in range(10_000_000):
     os.kill(child.pid, 9)
     child.wait()
     subprocess.run(["umount", str(disk)], check=True)
-    subprocess.run(["mount", "-o", "loop", str(disk).replace("disk", "image"), str(disk)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image_of(disk)), str(disk)], check=True)
     steps, _lines, _reader = stored(disk / "s", run_id)
     safe = [facts["step"] for facts in seen if facts["at"] < deadline - 3]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import struct
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from disks import fill, image_of
+from programs import go_on, heard
 
 from naiad.disk import can_map, file_system
 from naiad.storage.local.integrity.verify import examine
@@ -45,14 +46,7 @@ time.sleep(1.5)
 tell(said=said)
 await_parent()
 if sys.argv[3] == "whole":
-    until = time.monotonic() + 60
-    while True:
-        try:
-            run.wait()
-            break
-        except naiad.errors.SyncFailed:
-            if time.monotonic() > until: raise
-            time.sleep(0.1)
+    until_stored(run)
 began = time.monotonic()
 run.stop(seconds=float(sys.argv[4]))
 tell(said=said, stopped=time.monotonic() - began, done=done)
@@ -67,19 +61,9 @@ class Ended(NamedTuple):
     logged: int
 
 
-def heard(child: subprocess.Popen[str]) -> dict[str, Any]:
-    assert child.stdout
-    assert child.stderr
-    line = child.stdout.readline()
-    assert line, (child.wait(60), child.stderr.read())
-    facts: dict[str, Any] = json.loads(line)
-    return facts
-
-
-def go_on(child: subprocess.Popen[str]) -> dict[str, Any]:
-    assert child.stdin
-    child.stdin.write("go on\n")
-    child.stdin.flush()
+def answer(child: subprocess.Popen[str]) -> dict[str, Any]:
+    """Let a child continue, and return its next line."""
+    go_on(child)
     return heard(child)
 
 
@@ -92,24 +76,13 @@ def begin(start: Any, disk: Path, *, new: int = 5, end: str = "lost", seconds: f
 
 def finish(child: subprocess.Popen[str]) -> Ended:
     """Let it stop; it must end as if nothing had been."""
-    facts = go_on(child)
+    facts = answer(child)
     assert child.stderr
     assert "Traceback" not in child.stderr.read()
     assert 0 == child.wait(60)
     assert facts["stopped"] < 10 + SLACK
     done = facts["done"]
     return Ended(facts["said"], facts["stopped"], done + -(-done // 10) + 50 + 70)
-
-
-def fill(disk: Path) -> None:
-    """Leave no free byte; btrfs gives some back when it has written, so go on until it gives no more."""
-    with (disk / "filler").open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 16, 1 << 12, 1, 1 << 12, 1):
-            try:
-                while file.write(os.urandom(size)):
-                    pass
-            except OSError:
-                os.fsync(file.fileno())
 
 
 def stored(disk: Path, run_id: str) -> tuple[int, Reader]:
@@ -147,7 +120,7 @@ def test_run_on_a_disk_that_stays_full_says_that_it_stopped_and_how_much_is_miss
     disk = mount(SIZES[kind], kind)
     child, run_id = begin(start, disk, new=new, JOURNAL=journal)
     fill(disk)
-    the_warning(go_on(child)["said"], "[Errno 28]")
+    the_warning(answer(child)["said"], "[Errno 28]")
     ended = finish(child)
     (disk / "filler").unlink()
     count, reader = stored(disk, run_id)
@@ -167,7 +140,7 @@ def test_all_is_stored_when_space_returns(kind: str, journal: str, mount: Any, s
     disk = mount(SIZES[kind], kind)
     child, run_id = begin(start, disk, end="whole", seconds=10, JOURNAL=journal)
     fill(disk)
-    the_warning(go_on(child)["said"], "[Errno 28]")
+    the_warning(answer(child)["said"], "[Errno 28]")
     (disk / "filler").unlink()
     ended = finish(child)
     count, reader = stored(disk, run_id)
@@ -186,7 +159,7 @@ def test_disk_that_dies_ends_no_training_with_write_and_what_is_lost_is_counted(
     disk = mount(SIZES[kind], kind)
     child, run_id = begin(start, disk, JOURNAL="write")
     shut_down(disk)
-    the_warning(go_on(child)["said"], "[Errno 5]", "[Errno 117]")
+    the_warning(answer(child)["said"], "[Errno 5]", "[Errno 117]")
     ended = finish(child)
     mount_again(disk, kind)
     count, reader = stored(disk, run_id)
@@ -208,8 +181,7 @@ def shut_down(disk: Path) -> None:
 
 def mount_again(disk: Path, kind: str) -> None:
     subprocess.run(["umount", str(disk)], check=True)
-    image = disk.with_name(disk.name.replace("disk", "image"))
-    subprocess.run(["mount", "-t", kind, "-o", "loop", str(image), str(disk)], check=True)
+    subprocess.run(["mount", "-t", kind, "-o", "loop", str(image_of(disk)), str(disk)], check=True)
 
 
 def test_file_size_limit_to_the_very_end(tmp_path: Path, start: Any) -> None:
@@ -221,7 +193,7 @@ def test_file_size_limit_to_the_very_end(tmp_path: Path, start: Any) -> None:
     )
     child = start(limited, tmp_path / "s", 5, "lost", 3, SEGMENT_BYTES=65536)
     run_id = heard(child)["id"]
-    the_warning(go_on(child)["said"], "[Errno 27]")
+    the_warning(answer(child)["said"], "[Errno 27]")
     ended = finish(child)
     count, reader = stored(tmp_path, run_id)
 
