@@ -8,21 +8,14 @@ from pathlib import Path
 import pytest
 from places import SERVERS, Shared
 from postgres_server import Cluster
-from server_client import AnyServer
+from server_client import QUIET, AnyServer
 
 import naiad
+from naiad.errors import forget_warnings
+from naiad.ship import shipper
 from naiad.storage.opening import database
 from naiad.storage.postgres.receiver import Receiver
 from naiad.storage.postgres.store import PostgresStore
-
-PLAIN = {
-    "capture_hardware_metrics": False,
-    "capture_stdout": False,
-    "capture_stderr": False,
-    "capture_traceback": False,
-    "git_ref": False,
-    "source_files": [],
-}
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +30,25 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
 def server(request: pytest.FixtureRequest, shared: Shared) -> AnyServer:
     """A server over a folder, and one over a database. Tests use projects and uids of their own there."""
     return shared.server(request.param)
+
+
+@pytest.fixture(scope="session")
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two replicas over PostgreSQL and S3, of which tests stop parts, for all modules; `shared` has those that stay."""
+    found = Cluster.start(tmp_path_factory.mktemp("cluster"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def cluster_token(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let programs log to the cluster, from a folder of the test."""
+    monkeypatch.setenv("NAIAD_API_TOKEN", cluster.token)
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "local"))
+    forget_warnings()
+    yield
+    shipper.of_process.close()
+    forget_warnings()
 
 
 @pytest.fixture
@@ -71,7 +83,7 @@ def logged(tmp_path: Path) -> Callable[..., Path]:
     def log(project: str = "p", points: int = 100, **fields: object) -> Path:
         folder = tmp_path / "logged/runs"
         before = set(folder.iterdir()) if folder.exists() else set()
-        run = naiad.init_run(store=tmp_path / "logged", project=project, **PLAIN)
+        run = naiad.init_run(store=tmp_path / "logged", project=project, **QUIET)
         run["loss"].extend([float(each) for each in range(points)])
         for path, value in fields.items():
             run[path.replace("__", "/")] = value

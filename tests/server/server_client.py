@@ -25,6 +25,11 @@ HEADER = {"seg": 64, "ops": 16}
 PROXY = "127.0.0.2"
 """The address of the proxy that servers trust: another one of this machine than that of all other clients."""
 COMMAND = [sys.executable, "-c", "from naiad.cli import main; main()"]
+QUIET = {
+    "capture_hardware_metrics": False, "capture_stdout": False, "capture_stderr": False, "capture_traceback": False,
+    "git_ref": False, "source_files": [],
+}  # fmt: skip
+"""Options of runs of which a test looks at everything."""
 
 
 @dataclass

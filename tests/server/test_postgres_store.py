@@ -24,11 +24,9 @@ class ReadingStore(RemoteStore):
         return self._reader(run)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    found = Cluster.start(tmp_path_factory.mktemp("cluster"))
-    yield found
-    found.stop()
+@pytest.fixture
+def cluster(own_cluster: Cluster) -> Cluster:
+    return own_cluster
 
 
 @pytest.mark.slow  # a minute: pytest -m slow tests/server/test_postgres_store.py
