@@ -406,12 +406,11 @@ def fetch_table(
         InvalidArgument: another argument makes no sense; `sort_by` names no column that can be sorted by.
         NaiadTypeError: an argument is of a wrong type.
     """
-    _check_query(query, id, state, owner, tag)
     _check(limit=limit, sort_by=sort_by, ascending=ascending, trashed=trashed, progress_bar=progress_bar, rollup=rollup)
     shown_names = _columns(columns, sort_by, is_rollup=rollup)
     count = None if limit is None else operator.index(limit)
     family = _of_family(store, project, parent, is_rollup=rollup)
-    asked, unmatched = ([], []) if query is None else _parsed(store, query)
+    asked, unmatched = ([], []) if query is None else _parsed(store, query, id, state, owner, tag)
     tree = both([*also, *criteria(id, state, owner, tag), *family, *asked, *not_trashed(trashed)])
     is_late = sort_by.startswith(HOME)  # the order of the children's numbers is known after they are summed up
     is_shown = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
@@ -435,12 +434,17 @@ def fetch_table(
     return table
 
 
-def _parsed(store: Store, query: str) -> tuple[list[Node], list[Unmatched]]:
+def _parsed(store: Store, query: str, *others: object) -> tuple[list[Node], list[Unmatched]]:
     """The condition of a query, and its columns of children that match nothing.
 
     Raises:
         InvalidQuery: it is no query.
+        InvalidArgument: another argument with a condition is given too.
     """
+    if any(given is not None for given in others):
+        raise InvalidArgument(
+            "query= cannot be given together with id=, state=, owner= or tag=; put those conditions into the query."
+        )
     tree: Node | None = parse(query)
     tree, unmatched = resolved(store.catalog(), tree) if HOME in query else (tree, [])
     return ([] if tree is None else [tree]), unmatched
@@ -510,18 +514,6 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda given: given is None or isinstance(given, bool) or _is_bar(given),
     ),
 }
-
-
-def _check_query(query: str | None, *others: object) -> None:
-    """Make sure that conditions are given as a query or as arguments.
-
-    Raises:
-        InvalidArgument: both are given.
-    """
-    if query is not None and any(given is not None for given in others):
-        raise InvalidArgument(
-            "query= cannot be given together with id=, state=, owner= or tag=; put those conditions into the query."
-        )
 
 
 def _check(**given: object) -> None:

@@ -61,7 +61,7 @@ def find(
     rows = search(connection, kind, project, tree, present, sort, limit)
     # Their numbers first, and alone: with a project in the statement SQLite takes the index of projects, and looks at
     # all containers. There are nearly always none.
-    damaged = [number for (number,) in connection.run(_WITH_LOSSES)]
+    damaged = connection.run(_WITH_LOSSES).fetchall()
     # Without a row there is nothing to show; the fields then are those that could have been asked for.
     found = _fields(connection, columns, None if rows else (kind, project))
     lost = {}
@@ -97,7 +97,7 @@ def _fields(
 
 def _losses(
     connection: Connection,
-    numbers: Iterable[int],
+    numbers: Iterable[tuple[int]],
     kind: ContainerKind,
     project: str | None,
     found: set[int],
@@ -105,7 +105,7 @@ def _losses(
 ) -> dict[str, Losses]:
     """The damage of those found, and of those that one of the asked fields keeps from being found."""
     lost = {}
-    for row in shown_at(connection, sorted(numbers)):
+    for row in shown_at(connection, sorted(number for (number,) in numbers)):
         if row.kind != kind.folder or project not in (None, row.project):
             continue
         losses = losses_of(row)
@@ -126,8 +126,9 @@ def present_fields(
     Naiad's own in a query, and the default order, are there as well if any container has them: they are part of nearly
     every query, no message says that they are missing, and a look for them could pass over all of another project.
     """
-    sought = [column for column in columns if column != BY_DEFAULT]
-    paths = {path for column in sought for path in (column, path_and_aspect(column)[0])} - {BY_DEFAULT}
+    paths = {path for column in columns if column != BY_DEFAULT for path in (column, path_and_aspect(column)[0])} - {
+        BY_DEFAULT
+    }
     asked = {name.path for name in names} - paths
     own = {BY_DEFAULT, *(asked & SYS.keys())}
     is_own = Part(AT_PATHS, {"paths": sorted(own)})

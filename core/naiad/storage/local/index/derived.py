@@ -37,11 +37,16 @@ def _stand(looked: Mapping[str, Liveness], projection: Projection) -> bool:
     """Whether the signs of life by leases alone are those of exactly the writers without an end, and beyond doubt."""
     # A writer that came after the look has no lease in it, and would be shown as killed. One that ended since would be
     # shown as running.
-    if looked.keys() != {name for name, writer in projection.writers.items() if writer.state is None}:
-        return False
-    # Of a lock that is held, and of a death that is proven, the time of the last sign was not asked for. All else
-    # depends on what the ops of the run say of the writer.
-    return all(each.state != "silent" and not each.seen for each in looked.values())
+    count = 0
+    for name, writer in projection.writers.items():
+        if writer.state is None:
+            count += 1
+            each = looked.get(name)
+            # Of a lock that is held, and of a death that is proven, the time of the last sign was not asked for. All
+            # else depends on what the ops of the run say of the writer.
+            if each is None or each.state == "silent" or each.seen:
+                return False
+    return count == len(looked)
 
 
 def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
