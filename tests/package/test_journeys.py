@@ -87,7 +87,7 @@ CEILINGS = {
     "assign a dict": Journey(17, 50, 58, 12),
     "fetch_values": Journey(17, 30, 107, 15),  # with the reader, which opens now
     "upload": Journey(20, 59, 82, 11),  # with the intake, which begins now
-    "open a killed run and read it": Journey(35, 123, 218, 19),  # with a look whether it has the id given
+    "open a killed run and read it": Journey(35, 122, 216, 19),  # with a look whether it has the id given
     # with the parser, which is ours, the files that sys/size counts, and three runs that the catalog has not seen yet
     "fetch_runs_table": Journey(37, 196, 383, 22),
     "stop": Journey(27, 77, 133, 16),  # with the line on the terminal
