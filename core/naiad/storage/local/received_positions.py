@@ -1,4 +1,4 @@
-"""Received positions: how far each journal file of another machine is, by what was committed and by what is there."""
+"""Received positions: how far each journal file of another machine is, by the database and by the files themselves."""
 
 from __future__ import annotations
 
