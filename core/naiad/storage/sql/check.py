@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from naiad.errors import DamagedData
 from naiad.kinds import TAGS
+from naiad.storage.catalog import Cell
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import integrity
 from naiad.storage.sql.tables import cell, tag
@@ -40,10 +41,16 @@ def _expected(connection: Connection) -> tuple[int, int]:
         for row in shown(connection)
         for at, value in shown_cells(row).items()
         for each in chain(
-            [("cell", at, row.number, *columns_of(kinds[at], value))],
+            [("cell", at, row.number, *_columns(kinds[at], value))],
             [("tag", at, row.number, text) for text in value] if kinds[at] == TAGS else [],
         )
     )
+
+
+def _columns(kind: str, value: Cell) -> Iterator[Any]:
+    """The columns of the row of a cell behind its key, in their order."""
+    found = dict(zip(*columns_of(kind, value), strict=True))
+    return map(found.get, cell.c.keys()[2:])
 
 
 def _found(connection: Connection) -> tuple[int, int]:

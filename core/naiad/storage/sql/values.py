@@ -104,7 +104,20 @@ _REMOVE_CONTAINER = _statement(
 )
 _GONE = _statement("gone.add", lambda sql, t: sql.insert(t.gone))
 _NOT_GONE = _statement("gone.remove", lambda sql, t: sql.delete(t.gone).where(t.gone.c.uid == sql.bindparam("uid")))
-_ADD_CELL = _statement("cell.add", lambda sql, t: sql.insert(t.cell))
+Form = tuple[str, ...]
+_NUMBER, _INTEGER, _TEXT_ITSELF, _LONG_TEXT, _NOTHING = ("num",), ("num", "integer"), ("txt",), ("txt", "whole"), ()
+_SUMMED = ("num", *ASPECTS[1:])
+# One for each form, since sqlite3 takes as long for each None in a row as for a number and its place in an index.
+_ADD_CELL: dict[Form, Statement] = {
+    form: _statement(
+        " ".join(("cell.add", *form)),
+        lambda sql, t, form: sql.insert(t.cell).values(
+            {each: sql.bindparam(each) for each in ("field", "container", *form)}
+        ),
+        form,
+    )
+    for form in (_NUMBER, _INTEGER, _TEXT_ITSELF, _LONG_TEXT, _NOTHING, _SUMMED)
+}
 _ADD_TAG = _statement("tag.add", lambda sql, t: sql.insert(t.tag))
 _REMOVE_CELL, _REMOVE_TAG = (
     _statement(
@@ -429,14 +442,18 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         new_cells += [(at, number, value) for at, value in changed.items()]
     # In the order of the key, in which the rows lie: many fall into one page then.
     new_cells.sort(key=itemgetter(0, 1))
-    found_by = [(at, number, *columns_of(kinds[at], value)) for at, number, value in new_cells]
+    found_by: dict[Form, list[tuple[object, ...]]] = {}
+    for at, number, value in new_cells:
+        form, values = columns_of(kinds[at], value)
+        found_by.setdefault(form, []).append((at, number, *values))
     tags = [(at, each, number) for at, number, value in new_cells if kinds[at] == TAGS for each in value]
     connection.run_each(_ADD_FIELD, new_fields)
     connection.run_rows(_ADD_CONTAINER, new_rows)
     connection.run_each(_CHANGE_CONTAINER, changed_rows)
     connection.run_rows(_REMOVE_CELL, old_keys)
     connection.run_rows(_REMOVE_TAG, old_keys)
-    connection.run_rows(_ADD_CELL, found_by)
+    for form, rows in found_by.items():
+        connection.run_rows(_ADD_CELL[form], rows)
     connection.run_rows(_ADD_TAG, tags)
     connection.run(_SET_REVISION, revision=revision)
 
@@ -528,20 +545,17 @@ def shown_at(connection: Connection, numbers: Sequence[int]) -> list[Shown]:
     return [found[number] for number in numbers]
 
 
-_EMPTY = (None,) * (4 + len(ASPECTS[1:]))
-
-
-def columns_of(kind: str, value: Cell) -> tuple[Any, ...]:
-    """How a cell is found: num, integer, txt, whole, and the aspects of a series but the last value."""
+def columns_of(kind: str, value: Cell) -> tuple[Form, tuple[Any, ...]]:
+    """How a cell is found: the names of the columns that have a value, and these values."""
     if kind == POINTS and value is not None:
-        return (value[0], None, None, None, *value[1:])
+        return _SUMMED, tuple(value)
     # A float to compare with others; an int also exactly, as a float has only 53 bits.
     if isinstance(value, (bool, int, float)):
-        return (float(value), value if type(value) is int else None, *_EMPTY[2:])
+        return (_INTEGER, (float(value), value)) if type(value) is int else (_NUMBER, (float(value),))
     if isinstance(value, str):
         # An index holds the text as it is: with whole documents it would be larger than the table.
-        return (None, None, value[:INDEXED_TEXT], value if len(value) > INDEXED_TEXT else None, *_EMPTY[4:])
-    return _EMPTY
+        return (_TEXT_ITSELF, (value,)) if len(value) <= INDEXED_TEXT else (_LONG_TEXT, (value[:INDEXED_TEXT], value))
+    return _NOTHING, ()
 
 
 def as_stored(text: str) -> str:
