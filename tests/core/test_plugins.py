@@ -28,7 +28,9 @@ from naiad.cli import main
 from naiad.cli.program import Program
 from naiad.errors import NaiadValueError, PluginWarning, UnsupportedValue, forget_warnings
 from naiad.importer import Importer, Progress, Source
+from naiad.importers import import_runs
 from naiad.integration import Integration, Row
+from naiad.ops import Plain
 from naiad.plugins import Plugins
 from naiad.records import Record, Value
 from naiad.types import Float
@@ -727,3 +729,28 @@ class LabRun:
 
     def records(self, progress: Progress) -> Iterator[Record]:
         yield Value("score", Float.kind, float(Path(self.path).read_text()))
+
+
+class OddRun(LabRun):
+    """A run whose importer gives values of wrong types."""
+
+    def records(self, progress: Progress) -> Iterator[Record]:
+        """Yield one value that fits and several that do not."""
+        wrong: list[tuple[str, Plain]] = [("float", "0.5"), ("int", True), ("int", 2**70), ("bool", 1), ("string", 5)]
+        yield Value("score", "float", 0.5)
+        yield from (Value(f"wrong/{number}", kind, value) for number, (kind, value) in enumerate(wrong))
+
+
+def test_values_of_an_importer_that_fit_no_field_are_lost_alone(
+    monkeypatch: pytest.MonkeyPatch, store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "result.txt").write_text("0.5")
+    found = Importer("lab", "files of the laboratory", lambda path, options: Source([OddRun(str(path))]))
+    only(monkeypatch, naiad_importer=lambda: found)
+
+    [report] = import_runs("lab", tmp_path / "result.txt", store=store).runs
+
+    assert [f"wrong/{number}" for number in range(5)] == [each.path for each in report.skipped]
+    assert "'0.5' cannot be the value of a field of kind float" == report.skipped[0].reason
+    with naiad.init_run(with_id="LAB-1", store=store, mode="read-only") as run:
+        assert (0.5, False) == (run["score"].fetch(), run.exists("wrong"))

@@ -121,10 +121,10 @@ def _tracked(entry: Mapping[str, Any]) -> TrackedFile:
     modified = own.get("modified")
     if not isinstance(modified, int):
         modified = _nanoseconds(str(facts.get("last_modified") or ""))
-    storage = str(entry.get("type") or "")
-    return TrackedFile(
-        str(entry["filePath"]), str(entry["fileHash"]), int(entry.get("size") or 0), modified, storage, location
-    )
+    storage, size = str(entry.get("type") or ""), int(entry.get("size") or 0)
+    if not 0 <= size < 1 << 63:
+        raise ValueError(f"the size {size} of {entry['filePath']!r}")
+    return TrackedFile(str(entry["filePath"]), str(entry["fileHash"]), size, modified, storage, location)
 
 
 def _nanoseconds(text: str) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from msgspec.structs import asdict, astuple
 
 from naiad import scalars
 from naiad.convert import LONGEST_TEXT
-from naiad.errors import MissingField
+from naiad.errors import MissingField, shown
 from naiad.fields.file import kept
 from naiad.fields.file_set import stored_name
 from naiad.file import File
@@ -21,7 +22,7 @@ from naiad.importers import fingerprint, stored
 from naiad.importers.ledger import Entry
 from naiad.importers.report import Reason
 from naiad.importers.target import Target
-from naiad.kinds import MEMBERS, POINTS, TAGS
+from naiad.kinds import ATOM_OF, KINDS, MEMBERS, POINTS, TAGS
 from naiad.ops import Assign, Configure
 from naiad.ops import Members as MembersOp
 from naiad.ops import Tags as TagsOp
@@ -39,6 +40,24 @@ from naiad.records import (
 from naiad.refs import ArtifactRef, FileRef, incoming
 from naiad.storage.base import Change
 from naiad.types import Artifact as ArtifactValue
+
+_HELD: dict[str, tuple[type, ...]] = {
+    ATOM_OF[bool]: (bool,),
+    ATOM_OF[int]: (int,),
+    ATOM_OF[float]: (float, int),
+    ATOM_OF[str]: (str, bytes),
+    ATOM_OF[datetime]: (int,),
+}
+"""The types of values that an atom stores. An op with another one is a frame that no reader can decode."""
+
+
+def _fits(kind: str, value: object) -> bool:
+    held = _HELD.get(kind)
+    if held is None:
+        return True
+    is_bool = isinstance(value, bool)  # an int to Python
+    is_long = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+    return isinstance(value, held) and is_bool is (bool in held) and not is_long
 
 
 class SingleRecords:
@@ -76,6 +95,10 @@ class SingleRecords:
             self._assign(record.path, GitRef.kind, text)
 
     def _assign(self, path: str, kind: str, value: Any, is_newer: bool = True) -> None:
+        if not _fits(kind, value):
+            what = f"{shown(value)} cannot be the value of a field of kind {KINDS[kind].neptune}"
+            self._target.skip(path, kind, what)
+            return
         place = self._target.place(path, kind)
         if place is None:
             return

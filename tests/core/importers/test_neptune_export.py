@@ -625,14 +625,14 @@ def test_ids_with_several_keys_in_one_project_are_no_damage(store: Path, dump: D
 
 
 def test_artifact_with_impossible_sizes_costs_no_run(store: Path, dump: Dump) -> None:
-    for name, size in (("infinite", "1e400"), ("long", "1" + "0" * 40)):
+    sizes = {"infinite": "1e400", "long": "1" + "0" * 40, "negative": "-1"}
+    for name, size in sizes.items():
         (dump.files / name).mkdir()
         text = '[{"filePath": "a", "fileHash": "00", "type": "Local", "size": SIZE, "metadata": []}]'
         (dump.files / name / "files_list.json").write_text(text.replace("SIZE", size))
-    paths = ("infinite", "long")
-    dump.write([*FACTS, *(row(each, "artifact", file_value={"path": f"{each}/files_list.json"}) for each in paths)])
+    dump.write([*FACTS, *(row(each, "artifact", file_value={"path": f"{each}/files_list.json"}) for each in sizes)])
 
-    assert ["infinite", "long"] == [each.path for each in only(imported(dump.root, store)).skipped]
+    assert [*sizes] == [each.path for each in only(imported(dump.root, store)).skipped]
 
 
 def test_paths_that_would_become_one_are_told_apart(store: Path, dump: Dump) -> None:
