@@ -167,7 +167,7 @@ def _columns(site: Site, takes: TableWanted) -> list[str]:
             continue
         # Once for all patterns, and not at all where there is none: of a large store this reads every field.
         if known is None:
-            known = site.catalog.fields(kind_named(takes.kind), takes.project)
+            known = _known_fields(site, kind_named(takes.kind), takes.project)
         found.update(dict.fromkeys(_matching(name, known)))
     return list(found)[:1_000]
 
@@ -328,7 +328,7 @@ def _group(given: str | list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 def _is_in_group(site: Site, takes: Wanted, column: str, value: Json) -> Node:
     """The condition that a column has this value."""
     path, aspect = path_and_aspect(column)
-    kinds = {kind for each, kind in site.catalog.fields(kind_named(takes.kind), takes.project) if each == path}
+    kinds = {kind for each, kind in _known_fields(site, kind_named(takes.kind), takes.project) if each == path}
     names = [FieldName(path, kind, aspect if KINDS[kind].aspects else "last") for kind in sorted(kinds)]
     # The group of those that lack the column, by whatever kind it is found at.
     if value is None:
@@ -369,7 +369,7 @@ def groups(site: Site, takes: GroupsWanted) -> Json:
 
 def _groups(site: Site, takes: GroupsWanted) -> Json:
     kind = kind_named(takes.kind)
-    known = site.catalog.fields(kind, takes.project)
+    known = _known_fields(site, kind, takes.project)
     found = site.catalog.groups(kind, takes.project, _tree(site, takes), takes.by, takes.column, takes.limit)
     by = []
     for place, name in enumerate(takes.by):

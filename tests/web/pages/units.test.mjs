@@ -68,7 +68,7 @@ function answer(head, columns) {
   let at = 0;
   const parts = [];
   for (const series of head.series) {
-    for (const [name, [type, values]] of Object.entries(columns[series.uid])) {
+    for (const [name, [type, values]] of Object.entries(columns[series.uid ?? series.group] ?? {})) {
       const bytes = new Uint8Array(({ f8: Float64Array, f4: Float32Array, u1: Uint8Array })[type].from(values).buffer);
       series.columns[name] = [at, type, values.length];
       parts.push([at, bytes]);
@@ -105,6 +105,17 @@ test("series of points with other steps share one x", () => {
   assert.deepEqual([...data.curves[1].line], [NaN, 20, 22, 24]);
   assert.equal(data.curves[2].error, "damaged");
   assert.deepEqual(data.marks, [{ key: "a", x: 2, sign: "+inf" }]);
+});
+
+test("a group without points is no failure, and a run that cannot be read is one", () => {
+  const group = (name, more) => ({ group: name, path: "loss", mode: "band", runs: 0, source: "points", ...more });
+  const series = [group("a", { columns: {}, runs: 2, errors: [{ run: "A-3", type: "DamagedData", detail: "damaged" }] }), group("none", {})];
+  const head = { x: "step", from: 0, to: 2, buckets: 1000, smooth: 0, series };
+  const columns = { x: ["f8", [0, 1]], mean: ["f4", [1, 2]], low: ["f4", [1, 1]], high: ["f4", [1, 3]] };
+  const [some, none] = wire.curves(wire.read(answer(head, { a: columns }))).curves;
+
+  assert.deepEqual([some.points, some.error], [2, "damaged"]);
+  assert.deepEqual([none.points, none.error], [0, undefined]);
 });
 
 const flat = (curves, x = [0, 1, 2, 3]) => ({ x, curves, marks: [], buckets: 10, points: 4, isRaw: true });

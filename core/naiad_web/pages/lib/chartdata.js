@@ -45,14 +45,16 @@ export function curves(head, keyOf = (series) => series.group ?? series.uid) {
   const marks = [];
   const found = head.series.map((series) => {
     const key = keyOf(series);
-    if (!series.columns) return { key, line: NOTHING, points: 0, error: series.error?.detail ?? "cannot be read" };
+    // A group whose runs have no such series is empty, and not a failure.
+    const error = series.mode === "band" ? series.errors?.[0]?.detail : series.columns ? undefined : series.error?.detail ?? "cannot be read";
+    if (!series.columns) return { key, line: NOTHING, points: 0, error };
     const own = isBucketed(series) ? grid : series.columns.x;
     const curve = isBucketed(series) ? bucketed(series, head, key, marks, grid) : pointed(series, key, marks);
     const spread = (column) => (isSorted || !column ? column : placed(own, column, x));
     const facts = "last_value" in series ? { last: number(series.last_value), min: number(series.min), max: number(series.max) } : {};
     const isWhole = series.shown === series.count;
     return /** @type {Curve} */ ({
-      key, points: series.shown ?? series.runs ?? 0, isBand: series.mode === "band", ...(isWhole ? facts : {}),
+      key, error, points: series.shown ?? series.runs ?? 0, isBand: series.mode === "band", ...(isWhole ? facts : {}),
       line: spread(curve.line), low: spread(curve.low), high: spread(curve.high),
     });
   });
