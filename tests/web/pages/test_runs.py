@@ -201,3 +201,22 @@ def test_values_that_an_overview_leaves_out_are_counted(look: Any, until: Any, s
     left = page.get_by_text("more namespaces in Fields").text_content()
     assert 60 == page.locator("section.card dl").count()
     assert int(left.split()[1].replace(",", "")) > 60
+
+
+def test_slider_of_histograms_takes_one_line(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-52/fields?path=weights")
+    settled(page, until)
+
+    assert page.locator(".stepper").bounding_box()["height"] < 60
+
+
+def test_columns_are_removed_on_a_phone(look: Any, until: Any, settled: Any) -> None:
+    look.page.set_viewport_size({"width": 390, "height": 844})
+    page = look.open("/p/digits/runs")
+    settled(page, until)
+    page.get_by_role("button", name="Columns", exact=True).click()
+    button = page.get_by_role("button", name="Remove name", exact=True)
+    box, panel = button.bounding_box(), page.locator(".panel")
+
+    assert box["x"] + box["width"] <= 390
+    assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
