@@ -50,6 +50,8 @@ PIECE_BYTES = 16 * 1024 * 1024
 """Ops that one transaction takes: what a fold needs of memory does not depend on how much has gathered."""
 PIECE_POINTS_BYTES = 8 * 1024 * 1024
 """The same for segments, which are taken whole."""
+MOST_PIECE_POINTS_BYTES = 32 * 1024 * 1024
+"""The same where there are so many series that their rows, written once a piece, are most of the work."""
 LARGE_POINTS = 65_536
 LARGE_OPS_BYTES = 1024 * 1024
 """What makes a fold so large that it is better done beside the program than in a thread of it."""
@@ -130,7 +132,9 @@ class Maintenance:
         began = clock.monotonic()
         held: set[str] = set()
         notes = {me}
-        for piece in _pieces(mine + dead + others, self._positions):
+        series = 0 if journal is None else journal.series
+        most = max(PIECE_POINTS_BYTES, min(MOST_PIECE_POINTS_BYTES, PER_SERIES * RECORD * series))
+        for piece in _pieces(mine + dead + others, self._positions, most):
             wanted = [source for source in piece if source.file.suffix == "ops" or source.file.writer not in held]
             with self._noting(journal) as noting:
                 done = self._folded(wanted, me, until)
@@ -375,9 +379,9 @@ def _is_alone(me: str, names: Iterable[str]) -> bool:
 
 
 def _pieces(
-    sources: list[Source[JournalFile]], positions: Mapping[str, tuple[int, bool]]
+    sources: list[Source[JournalFile]], positions: Mapping[str, tuple[int, bool]], most: int
 ) -> Iterator[list[Source[JournalFile]]]:
-    """Parts of the files to fold: ops files first, then points, with all ops that define them.
+    """Parts of the files to fold: ops files first, then at most so many bytes of points, with all ops that define them.
 
     The parts in which files are folded make no difference to readers.
     """
@@ -385,7 +389,7 @@ def _pieces(
     segments = [source for source in sources if source.file.suffix != "ops"]
     *early, last = _sized(ops, positions, PIECE_BYTES) or [[]]
     yield from early
-    for part in _sized(sorted(segments, key=lambda source: source.file), positions, PIECE_POINTS_BYTES) or [[]]:
+    for part in _sized(sorted(segments, key=lambda source: source.file), positions, most) or [[]]:
         yield last + part
         last = ops  # in which meanwhile more may say what the next points mean
 

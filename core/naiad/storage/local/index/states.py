@@ -156,6 +156,13 @@ class Series(msgspec.Struct, gc=False):
         rank: int | None = None,
     ) -> None:
         """Take in a group of points, of which `step`, `value` and `time` are the last by step."""
+        if not self.count:  # as of each of 100,000 series in the first fold: the rest takes three times as long
+            self.count = count
+            if finite:
+                self.finite, self.minimum, self.maximum, self.total, self.spread = finite, low, high, total, spread
+            self.last_step, self.last_value, self.last_time = step, value, time
+            self.last_rank = None if rank == time else rank
+            return
         self.count += count
         if finite:
             self.spread = self._joined_spread(finite, total, spread)
