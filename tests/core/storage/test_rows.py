@@ -22,7 +22,7 @@ from naiad.storage.results import Damage
 
 
 def row_of(number: int, path: str, kind: str = "float", value: float | None = 0.5) -> FieldRow:
-    return FieldRow(**field_row(FieldState(path, kind, number, writer="w", at=1.0, value=value)))
+    return field_row(FieldState(path, kind, number, writer="w", at=1.0, value=value))
 
 
 def projection_of(*rows: FieldRow) -> Projection:
@@ -90,8 +90,8 @@ def test_field_whose_row_no_release_writes_is_left_out_and_reported_once_it_is_a
 
 
 def test_conflict_between_rows_is_decided_without_asking_for_them_first() -> None:
-    older = FieldRow(**field_row(FieldState("a", "float", 1, writer="w", at=1.0, value=1.0, defined_at=1.0)))
-    younger = FieldRow(**field_row(FieldState("a/b", "float", 2, writer="v", at=2.0, value=2.0, defined_at=2.0)))
+    older = field_row(FieldState("a", "float", 1, writer="w", at=1.0, value=1.0, defined_at=1.0))
+    younger = field_row(FieldState("a/b", "float", 2, writer="v", at=2.0, value=2.0, defined_at=2.0))
     projection = projection_of(younger, older)
 
     assert {"a": "float"} == projection.kinds()
@@ -103,7 +103,7 @@ def test_rows_of_deleted_series_are_told_from_others_without_decoding_them() -> 
     grave = FieldState("x", DELETED, 2, deletions=Deletions())
     empty = FieldState("x", POINTS, 3, writer="w", at=1.0)
 
-    assert [True, True, False] == [may_be_deleted(FieldRow(**field_row(each))) for each in (dead, grave, empty)]
+    assert [True, True, False] == [may_be_deleted(field_row(each)) for each in (dead, grave, empty)]
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", ".", "a/..", "../a", "a/./b", "a\nb", "a\x00", "a" * 1025])

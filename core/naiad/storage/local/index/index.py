@@ -40,7 +40,7 @@ from naiad.storage.local.index.rows import (
     chunk_key,
     damaged,
     decode_head,
-    facts_row,
+    facts_of_row,
     field_row,
     field_state,
     head_row,
@@ -186,8 +186,8 @@ class Index:
         new = changes.new_fields
         are_new = set(map(id, new))
         known = [state for state in projection.touched.values() if id(state) not in are_new]
-        connection.run_each(_ADD["field"], [field_row(state) for state in new])
-        connection.run_each(_CHANGE_FIELD, [{"b_id": state.id, **facts_row(state)} for state in known])
+        connection.run_rows(_ADD["field"], list(map(field_row, new)))
+        connection.run_rows(_CHANGE_FIELD, [(*facts_of_row(state), state.id) for state in known])
         for row in changes.packs:
             row["id"] = head.next_pack
             row["crc"] = pack_crc(row)

@@ -299,26 +299,26 @@ def position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
     return {"file": name, "upto": upto, "is_done": is_done, "crc": _crc(name, upto, is_done)}
 
 
-def facts_row(state: FieldState) -> dict[str, Any]:
-    """Those columns of a field's row that change."""
-    s = state.series
+def facts_of_row(state: FieldState) -> tuple[bytes, int]:
+    """Return the columns of a field's row that change: its facts, and the checksum of the row."""
+    s, has_entries = state.series, state.entries is not None
     # An atom that was assigned once is the usual field, and its row stays short.
     is_as_defined = state.defined_at == state.at and state.defined_by == state.writer
     facts = _encode(
         FieldFacts(
-            state.value, state.tags, state.config, state.writer, state.at, state.pieces,
+            state.value, state.tags if has_entries else [], state.config, state.writer, state.at, state.pieces,
             s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
             state.retired_at, state.retired_by,
             None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
-            state.members, s.spread, _history(state), _deletion_facts(state), state.printed,
+            state.members if has_entries else {}, s.spread, _history(state), _deletion_facts(state), state.printed,
         )
     )  # fmt: skip
-    return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
+    return facts, _field_crc(state.id, state.path, state.kind, facts)
 
 
-def field_row(state: FieldState) -> dict[str, Any]:
+def field_row(state: FieldState) -> FieldRow:
     """The row of a field."""
-    return {"id": state.id, "path": state.path, "kind": state.kind, **facts_row(state)}
+    return FieldRow(state.id, state.path, state.kind, *facts_of_row(state))
 
 
 def field_state(number: int, path: str, kind: str, data: bytes, written: list[Op]) -> FieldState:
