@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import psycopg
 from sqlalchemy.engine import Engine
 
-from naiad.storage.local.index.rows import ChunkRow, PackRow, is_whole_chunk, is_whole_pack
+from naiad.storage.local.index.chunk_rows import ChunkRow, is_whole_chunk
+from naiad.storage.local.index.rows import PackRow, is_whole_pack
 from naiad.storage.postgres.connection import ARCHIVE_LOCKS, RUN_LOCKS, transaction
 from naiad.storage.postgres.objects import Objects
 

@@ -9,21 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from naiad.kinds import POINTS
+from naiad.storage.local.index.chunk_rows import CHUNK_TYPES, EVERY_CHUNK, ChunkRow, chunk_key
 from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import coarser, decode_pyramid
-from naiad.storage.local.index.rows import (
-    CHUNK_TYPES,
-    EVERY_CHUNK,
-    PYRAMID_TYPES,
-    ChunkRow,
-    PackRow,
-    PyramidRow,
-    chunk_key,
-    is_whole_pack,
-    typed,
-)
+from naiad.storage.local.index.rows import PYRAMID_TYPES, PackRow, PyramidRow, is_whole_pack, typed
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres.connection import PostgresConnection
 from naiad.storage.postgres.objects import Objects

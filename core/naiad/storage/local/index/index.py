@@ -18,18 +18,15 @@ from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
 from naiad.ops import Assign, Op, Tags
+from naiad.storage.local.index.chunk_rows import CHUNK_TYPES, EVERY_CHUNK, FIELD_SHIFT, ChunkRow, chunk_key
 from naiad.storage.local.index.projection import Projection, Row
 from naiad.storage.local.index.rows import (
     CHUNK_HEAD_TYPES,
-    CHUNK_TYPES,
-    EVERY_CHUNK,
-    FIELD_SHIFT,
     FORMAT,
     MALFORMED,
     PYRAMID_TYPES,
     Changes,
     ChunkHead,
-    ChunkRow,
     FieldRow,
     Head,
     HeadRow,
@@ -37,7 +34,6 @@ from naiad.storage.local.index.rows import (
     PositionRow,
     PyramidRow,
     WriterRow,
-    chunk_key,
     damaged,
     decode_head,
     facts_of_row,

@@ -10,11 +10,12 @@ import numpy as np
 from naiad.integers import EXACT
 from naiad.lines import LineRun
 from naiad.scalars import pack_text
+from naiad.storage.local.index.chunk_rows import chunk_crc, chunk_key
 from naiad.storage.local.index.codec import encode_joined_texts, encode_pack, encode_points, encode_texts
 from naiad.storage.local.index.columns import POINTS_LIMIT
 from naiad.storage.local.index.points import Columns, Ints, as_bytes, numbers_array
 from naiad.storage.local.index.pyramid import pyramid
-from naiad.storage.local.index.rows import Changes, chunk_crc, chunk_key
+from naiad.storage.local.index.rows import Changes
 from naiad.storage.local.index.states import FieldState
 
 TextRow = tuple[int | float, int, bytes]

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from naiad.storage.local.index.chunk_rows import EVERY_CHUNK, FIELD_SHIFT
 from naiad.storage.local.index.codec import PackedPoints
 from naiad.storage.local.index.columns import read_numbers
 from naiad.storage.local.index.points import Columns, Part, join
-from naiad.storage.local.index.rows import EVERY_CHUNK, FIELD_SHIFT
 from naiad.storage.local.index.series import INDEX, Refusal, packed_points, read_points, step_type, unpacked
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.results import PointPage, Points

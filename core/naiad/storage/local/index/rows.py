@@ -16,6 +16,7 @@ from naiad.kinds import MEMBERS, POINTS, TAGS, TEXTS
 from naiad.lines import Lines
 from naiad.ops import Assign, Count, Digest, Incoming, Millisecond, Moment, Op, Path, Plain, Step, Tags, Text
 from naiad.paths import LONGEST
+from naiad.storage.local.index.chunk_rows import CHUNK_TYPES, FIELD_SHIFT, Types, chunk_crc, is_typed, row_crc
 from naiad.storage.local.index.states import (
     DELETED,
     NEVER,
@@ -29,17 +30,10 @@ from naiad.storage.local.index.states import (
 
 FORMAT = 1
 """Version of the whole run folder. A release opens every earlier one and refuses a later one untouched."""
-FIELD_SHIFT = 24
-"""A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
-EVERY_CHUNK = range(1 << FIELD_SHIFT)
-"""The numbers that the chunks of a field may have."""
-
-Types = tuple[type | tuple[type, ...], ...]
 HEAD_TYPES: Types = (int, int, bytes, int)
 WRITER_TYPES: Types = (str, bytes, bytes, int)
 POSITION_TYPES: Types = (str, int, int, int)
 FIELD_TYPES: Types = (int, str, str, bytes, int)
-CHUNK_TYPES: Types = (int, int, int, (bytes, type(None)), bytes)
 PYRAMID_TYPES: Types = (int, int, (bytes, type(None)))
 CHUNK_HEAD_TYPES: Types = (int, int, int)
 PACK_TYPES: Types = (int, int, int, int, int, bytes)
@@ -80,16 +74,6 @@ class FieldRow(NamedTuple):
     kind: str
     facts: bytes
     crc: int
-
-
-class ChunkRow(NamedTuple):
-    """The row of a chunk."""
-
-    key: int
-    count: int  # type: ignore[assignment]  # the method of tuples is not used
-    crc: int
-    pyramid: bytes | None
-    data: bytes
 
 
 class PyramidRow(NamedTuple):
@@ -230,17 +214,12 @@ _decode_writer = msgspec.msgpack.Decoder(WriterFacts).decode
 def is_whole(table: str, row: Mapping[Any, Any]) -> bool:
     """Whether a row of any table, its columns in their order, is as it was written."""
     types, crc = _ROWS[table]
-    return len(row) == len(types) and _is_typed(row.values(), types) and row["crc"] == crc(row)
+    return len(row) == len(types) and is_typed(row.values(), types) and row["crc"] == crc(row)
 
 
 def is_whole_pack(row: Any) -> bool:
     """Whether a row of the packs is as it was written."""
-    return _is_typed(row, PACK_TYPES) and row.crc == pack_crc(row._asdict())
-
-
-def is_whole_chunk(row: Any) -> bool:
-    """Whether a row of the chunks is as it was written."""
-    return _is_typed(row, CHUNK_TYPES) and row.crc == chunk_crc(row.key, row.count, row.pyramid, row.data)
+    return is_typed(row, PACK_TYPES) and row.crc == pack_crc(row._asdict())
 
 
 def whole_fields(rows: list[FieldRow]) -> list[FieldRow]:
@@ -267,36 +246,26 @@ def typed(rows: Iterable[Any], types: Types) -> list[Any]:
     """
     found = list(rows)
     # SQLite itself enforces no types, and code further up would fail far from the cause.
-    if not all(_is_typed(row, types) for row in found):
+    if not all(is_typed(row, types) for row in found):
         raise damaged("a row holds something of another type")
     return found
 
 
-def chunk_key(field_id: int, number: int) -> int:
-    """The primary key of chunk `number` of a field."""
-    return field_id << FIELD_SHIFT | number
-
-
-def chunk_crc(key: int, count: int, pyramid: bytes | None, data: bytes) -> int:
-    """Return the crc column of a chunk row."""
-    return _crc(key, count, pyramid or b"", data)
-
-
 def pack_crc(row: Mapping[str, Any]) -> int:
     """Return the crc column of a pack row."""
-    return _crc(row["id"], row["first_field"], row["last_field"], row["count"], row["data"])
+    return row_crc(row["id"], row["first_field"], row["last_field"], row["count"], row["data"])
 
 
 def head_row(head: Head) -> dict[str, Any]:
     """The one row of the heads."""
     facts = _encode(head)
-    return {"id": 1, "format": FORMAT, "facts": facts, "crc": _crc(FORMAT, facts)}
+    return {"id": 1, "format": FORMAT, "facts": facts, "crc": row_crc(FORMAT, facts)}
 
 
 def position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
     """Return the row with the folded position of a journal file."""
     upto, is_done = position[0], int(position[1])
-    return {"file": name, "upto": upto, "is_done": is_done, "crc": _crc(name, upto, is_done)}
+    return {"file": name, "upto": upto, "is_done": is_done, "crc": row_crc(name, upto, is_done)}
 
 
 def facts_of_row(state: FieldState) -> tuple[bytes, int]:
@@ -453,7 +422,7 @@ def writer_row(writer: WriterState, made: Mapping[int, FieldState]) -> dict[str,
     series = ((made.get(each) or each) if isinstance(each, int) else each for each in writer.fields)
     ids = (each if isinstance(each, int) else each.id if each else 0 for each in series)
     fields = _swapped(array.array("q", ids)).tobytes()
-    return {"name": writer.name, "facts": facts, "fields": fields, "crc": _crc(writer.name, facts, fields)}
+    return {"name": writer.name, "facts": facts, "fields": fields, "crc": row_crc(writer.name, facts, fields)}
 
 
 def writer_state(name: str, facts: bytes, fields: bytes) -> WriterState:
@@ -471,22 +440,8 @@ def damaged(what: str) -> sqlite3.DatabaseError:
     return sqlite3.DatabaseError(what)
 
 
-def _is_typed(row: Any, types: Types) -> bool:
-    """SQLite keeps a type with each value, so damage can turn bytes into a text with the same crc."""
-    return all(map(isinstance, row, types))
-
-
-def _crc(*columns: int | str | bytes) -> int:
-    """Crc32 over the columns: integers as decimal text, each column closed by a zero byte, bytes as they are."""
-    crc = 0
-    for column in columns:
-        data = column if isinstance(column, bytes) else str(column).encode("utf-8", "surrogatepass")
-        crc = zlib.crc32(b"\0", zlib.crc32(data, crc))
-    return crc
-
-
 def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
-    """Return the result of `_crc` for these columns in one expression; a fold may write 100,000 fields."""
+    """Return the result of `row_crc` for these columns in one expression; a fold may write 100,000 fields."""
     return zlib.crc32(b"%b%b\0" % (f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass"), facts))
 
 
@@ -499,9 +454,9 @@ def _swapped(numbers: array.array[int]) -> array.array[int]:
 
 
 _ROWS: dict[str, tuple[Types, Callable[[Mapping[str, Any]], int]]] = {
-    "head": (HEAD_TYPES, lambda row: _crc(row["format"], row["facts"])),
-    "writer": (WRITER_TYPES, lambda row: _crc(row["name"], row["facts"], row["fields"])),
-    "position": (POSITION_TYPES, lambda row: _crc(row["file"], row["upto"], row["is_done"])),
+    "head": (HEAD_TYPES, lambda row: row_crc(row["format"], row["facts"])),
+    "writer": (WRITER_TYPES, lambda row: row_crc(row["name"], row["facts"], row["fields"])),
+    "position": (POSITION_TYPES, lambda row: row_crc(row["file"], row["upto"], row["is_done"])),
     "field": (FIELD_TYPES, lambda row: _field_crc(row["id"], row["path"], row["kind"], row["facts"])),
     "chunk": (CHUNK_TYPES, lambda row: chunk_crc(row["key"], row["count"], row["pyramid"], row["data"])),
     "pack": (PACK_TYPES, pack_crc),

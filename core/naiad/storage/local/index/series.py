@@ -12,6 +12,7 @@ from numpy import typing as npt
 
 from naiad.errors import DamagedData
 from naiad.integers import EXACT
+from naiad.storage.local.index.chunk_rows import FIELD_SHIFT, is_whole_chunk
 from naiad.storage.local.index.codec import PackedPoints, decode_pack, decode_texts, split_points
 from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.points import (
@@ -27,7 +28,6 @@ from naiad.storage.local.index.points import (
     ordered,
 )
 from naiad.storage.local.index.pyramid import BUCKET, COARSE, decode_pyramid
-from naiad.storage.local.index.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.storage.local.index.states import FieldState, Last, Remnant, Series, Shared, TextPoint
 
 INDEX = "run.db"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from naiad.errors import DamagedData
+from naiad.storage.local.index.chunk_rows import is_whole_chunk
 from naiad.storage.local.index.codec import TEXT_MODES
 from naiad.storage.local.index.columns import (
     ChunkDamaged,
@@ -22,7 +23,6 @@ from naiad.storage.local.index.columns import (
     split_block,
 )
 from naiad.storage.local.index.points import as_bytes
-from naiad.storage.local.index.rows import is_whole_chunk
 from naiad.storage.local.index.series import INDEX, Refusal, read_texts
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.results import TextPage

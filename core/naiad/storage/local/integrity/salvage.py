@@ -22,6 +22,7 @@ from naiad.kinds import LINES, POINTS, SERIES, TEXTS
 from naiad.ops import Op
 from naiad.scalars import pack_text
 from naiad.storage.local.index import schema
+from naiad.storage.local.index.chunk_rows import FIELD_SHIFT, chunk_crc, chunk_key
 from naiad.storage.local.index.codec import Pack, decode_pack, decode_texts
 from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import Index, begin_index
@@ -30,12 +31,9 @@ from naiad.storage.local.index.points import Columns, facts_of, ordered
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import pyramid
 from naiad.storage.local.index.rows import (
-    FIELD_SHIFT,
     MALFORMED,
     Changes,
     Head,
-    chunk_crc,
-    chunk_key,
     decode_head,
     field_state,
     is_whole,

@@ -21,12 +21,13 @@ from naiad.slots import FLOAT_STEP
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.files import damaged_files
 from naiad.storage.local.ids import Register, read_ticket
+from naiad.storage.local.index.chunk_rows import is_whole_chunk
 from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
 from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import decode_pyramid
-from naiad.storage.local.index.rows import MALFORMED, Head, is_whole_chunk, is_whole_pack
+from naiad.storage.local.index.rows import MALFORMED, Head, is_whole_pack
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, extra_files, read_seal, seal_damages
