@@ -197,6 +197,8 @@ _BIN = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 _SERIES = 1 << 31
 """Set in the number of a series, which has as many floats as there are aspects."""
 _FLOATS = [float] * len(ASPECTS)
+LAYOUTS = 32
+"""Layouts that are remembered. One of 100,000 fields takes 5 MB, and to make one takes less than to decode its row."""
 _encode = msgspec.msgpack.Encoder().encode
 decode_map = msgspec.msgpack.Decoder(dict[int, Any]).decode
 _decode_facts = msgspec.msgpack.Decoder(list[Any]).decode
@@ -243,7 +245,7 @@ def parts_of(packed: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return packed[begin:end], b"", b"", packed[end:]
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=LAYOUTS)
 def layout_of(numbers: bytes) -> Layout:
     """The fields of a block of floats; remembered, as most containers of a store have the same."""
     every = struct.unpack(f"<{len(numbers) // 4}I", numbers)
