@@ -24,9 +24,9 @@ import numpy.typing as npt
 from figures import CPU, Figure, folder, in_turns, main
 
 import naiad
-from naiad.storage.local import maintenance
+from naiad.storage.local import processes
 
-maintenance.can_start = lambda: False
+processes.can_start = lambda: False
 
 RNG = np.random.default_rng(0)
 Values = npt.NDArray[np.float64]

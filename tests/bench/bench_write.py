@@ -55,8 +55,8 @@ class Listed:
 WRITTEN = """
 import glob, json, os, random, sys
 import naiad
-from naiad.storage.local import maintenance
-maintenance.can_start = lambda: False  # folded in a thread, so that its bytes are counted with those of this process
+from naiad.storage.local import processes
+processes.can_start = lambda: False  # folded in a thread, so that its bytes are counted with those of this process
 place, count = sys.argv[1], int(sys.argv[2])
 run = naiad.init_run(store=place, capture_stdout=False, capture_stderr=False, capture_hardware_metrics=False,
                      capture_traceback=False, git_ref=False, source_files=[])

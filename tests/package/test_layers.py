@@ -44,11 +44,13 @@ LATE = {
     "naiad.session": "a download from a table",
     "naiad.storage.edits": "a run that is moved or has a parent",
     "naiad.storage.local.blobs": "a run with files",
+    "naiad.storage.local.fold_process": "a large journal",
     "naiad.storage.local.gc": "deleting",
     "naiad.storage.local.index.derived": "reading",
     "naiad.storage.local.index.short_tail": "a short run that is read",
     "naiad.storage.local.index.snapshot": "reading",
     "naiad.storage.local.ingest": "a run with files",
+    "naiad.storage.local.processes": "a large journal",
     "naiad.storage.local.reader": "reading",
     "naiad.storage.local.writer": "writing",
 }

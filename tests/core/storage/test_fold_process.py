@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import naiad
-from naiad.storage.local import maintenance
+from naiad.storage.local import processes
 from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost
 from naiad.storage.local.layout import RunDirectory
 
@@ -88,7 +88,7 @@ def test_thread_folds_if_the_process_is_lost(settings: Path, monkeypatch: pytest
 
 
 def test_thread_folds_where_no_process_can_be_started(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "can_start", lambda: False)
+    monkeypatch.setattr(processes, "can_start", lambda: False)
     with naiad.init_run() as run:
         for step in range(100_000):
             run["loss"].append(0.5, step=step)

@@ -21,7 +21,6 @@ from naiad.errors import DamagedData, DamageWarning
 from naiad.forks import holding_forks
 from naiad.settings import Tuning
 from naiad.slots import RECORD
-from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost
 from naiad.storage.local.integrity.seal import BASE, write_seal
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.files import JournalFile, Source, list_journal
@@ -33,10 +32,10 @@ from naiad.storage.local.journal.sums import SUFFIX as SUMS
 from naiad.storage.local.journal.sums import Sums, lone_sums
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.outbox import retire_file
-from naiad.storage.local.processes import can_start
 from naiad.storage.results import Shadowed
 
 if TYPE_CHECKING:
+    from naiad.storage.local.fold_process import FoldProcess  # loaded for a large journal
     from naiad.storage.local.index.fold import Fold
 
 Action = Callable[[], object]
@@ -155,8 +154,10 @@ class Maintenance:
     @property
     def _folding(self) -> Fold | FoldProcess:
         """The fold in use: the process, or one in this thread."""
-        if self._process is not None:
-            return self._process
+        return self._process or self._own_fold()
+
+    def _own_fold(self) -> Fold:
+        """Return the fold in this thread."""
         with holding_forks():
             from naiad.storage.local.index.fold import Fold
 
@@ -174,19 +175,23 @@ class Maintenance:
         if clock.monotonic() > until:
             raise TimeoutError(errno.ETIMEDOUT, "there was not enough time to fold its whole journal")
         if self._process is not None:
+            from naiad.storage.local.fold_process import FoldProcessLost
+
             try:
                 return self._process.fold(sources, me, until)
             except FoldProcessLost:
                 self._lose_process()
-        found = self._folding
-        assert not isinstance(found, FoldProcess)
-        return found.fold(sources)
+        return self._own_fold().fold(sources)
 
     def _begin_process(self, journal: Journal) -> None:
         """Start the process if much waits, unless that has failed before."""
         is_large = journal.point_log.pending() >= LARGE_POINTS or journal.op_log.pending() >= LARGE_OPS_BYTES
         if self._process is not None or self._has_no_process or not is_large:
             return
+        with holding_forks():
+            from naiad.storage.local.fold_process import FoldProcess
+            from naiad.storage.local.processes import can_start
+
         if not can_start():
             self._has_no_process = True
             return
@@ -199,7 +204,7 @@ class Maintenance:
         """Fold in this thread from now on."""
         self._has_no_process = True
         lost, self._process = self._process, None
-        found = self._folding
+        found = self._own_fold()
         if lost is not None:
             # What the process had folded is known, so that its files can be removed without reading the index again.
             found.positions = lost.positions
@@ -222,9 +227,7 @@ class Maintenance:
         if not self._folder.index.exists():
             return {}
         self._lose_process()
-        found = self._folding
-        assert not isinstance(found, FoldProcess)
-        return found.known_positions()
+        return self._own_fold().known_positions()
 
     def _standing(self, files: list[JournalFile], me: str) -> tuple[dict[str, Liveness], set[str]]:
         """Return the other writers without an end, and the dead ones."""
@@ -307,6 +310,8 @@ class Maintenance:
 
     def _close_index(self, until: float) -> None:
         if self._process is not None:
+            from naiad.storage.local.fold_process import FoldProcessLost
+
             try:
                 self._process.finish(until)
             except FoldProcessLost:
