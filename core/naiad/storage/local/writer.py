@@ -1,13 +1,12 @@
 """The writer: owns this process's journal of one run, the thread that syncs and folds it, and its orderly end.
 
-The one rule: trouble of the machine never raises into training. It is warned about once, counted, and kept in memory
-until the disk takes it; `on_error="raise"` turns that round for those who want it.
+The one rule: trouble of the machine never raises into training, see `trouble.py`. What the disk does not take is
+counted, and kept in memory until it does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 import threading
@@ -46,9 +45,10 @@ from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
 from naiad.storage.local.journal.point_log import LARGEST_BLOCK
 from naiad.storage.local.layout import RunDirectory
-from naiad.storage.local.maintenance import Action, Maintenance
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.outbox import attach, free
 from naiad.storage.local.peers import PeerWatcher
+from naiad.storage.local.trouble import Trouble
 from naiad.storage.results import FIRST, Joining, PointColumns, Shadowed
 
 if TYPE_CHECKING:
@@ -65,12 +65,6 @@ RETRY_SECONDS = 2.0
 FREE_SECONDS = 2.0
 """Between two looks at what may be removed from the outboxes of the store while the disk takes nothing."""
 FOLD_AGAIN_SECONDS = 30.0
-DISK_ERRORS = {
-    number
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENODEV", "ENXIO", "ESTALE", "EUCLEAN")
-    if (number := getattr(errno, name, None))
-}
-"""Those by which a disk is full, dead or read-only: whatever meets one first, the warning is the same, and only one."""
 MILLISECOND = 0.001
 PRINTED_BYTES = 1024 * 1024
 """Of one op: a program may print a gigabyte in one call, and a fold takes an op whole."""
@@ -96,13 +90,12 @@ class Shipping(Protocol):
 class Writer:
     """One process writing one run, through its journal."""
 
-    def __init__(self, folder: RunDirectory, role: str, session: int, at: float, *, on_error: str) -> None:
+    def __init__(self, folder: RunDirectory, role: str, session: int, at: float) -> None:
         self.folder = folder
         self.role = role
         self.is_active = True
         self._session = session
         self._at = at
-        self._on_error = on_error
         self._tuning = Tuning.from_environment()
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
         self._rounds, self._covering = self._new_rounds()
@@ -119,7 +112,8 @@ class Writer:
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
         self.point_log: PointLog = self.journal.point_log
         self.journal.directory.on_rotation = self._rounds.wake
-        self.journal.directory.on_trouble = self._trouble
+        self._trouble = Trouble(folder, self.journal, self._tuning.memory_bytes)
+        self.journal.directory.on_trouble = self._trouble.meet
         self.journal.on_recovery = self._return_to_folder
         self._lease: Lease | None = None
         self._shipping: Shipping | None = None
@@ -213,9 +207,7 @@ class Writer:
         ops: Sequence[Op],
         on_error: str,
     ) -> Writer:
-        # Raising until it is open: a store that cannot be written is an error of `init_run`, not a warning of the
-        # first verb.
-        writer = cls(folder, role, session, at, on_error="raise")
+        writer = cls(folder, role, session, at)
         try:
             # The lease before any file: files of a writer without one look as if it was dead.
             writer._lease = Lease(writer._directory, writer.journal.directory.writer)
@@ -228,7 +220,7 @@ class Writer:
         except BaseException:  # only to clean up: whatever it is goes on
             writer._release()
             raise
-        writer._on_error = on_error
+        writer._trouble.is_raising = on_error == "raise"
         writer._rounds.start()
         forks.follow(writer)
         return writer
@@ -379,7 +371,7 @@ class Writer:
                 from naiad.storage.local.blobs import Blobs
                 from naiad.storage.local.ingest import Ingest
 
-                self._ingest = Ingest(Blobs(self.folder.blobs), self._say_stored, self._warn_of_files)
+                self._ingest = Ingest(Blobs(self.folder.blobs), self._say_stored, self._trouble.warn_of_files)
             return self._ingest
 
     def _taking(self, take: Callable[[str], T]) -> T:
@@ -429,7 +421,7 @@ class Writer:
     @property
     def is_raising(self) -> bool:
         """Whether trouble of the disk raises instead of being warned about."""
-        return self._on_error == "raise"
+        return self._trouble.is_raising
 
     def _say_stored(self, blobs: dict[str, str]) -> bool:
         """Write where content is now; whether that is on disk, so that the names under which it came in may go."""
@@ -441,15 +433,6 @@ class Writer:
             return False
         self.journal.sync()
         return True
-
-    def _warn_of_files(self, error: OSError) -> None:
-        with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
-            if _is_of_disk(error):
-                self._warn_of_disk(error)
-            else:
-                self._warn(
-                    "stored", f"Files of the run in {self.folder.path} are not yet moved into the store: {error}"
-                )
 
     def peers_have_written(self) -> bool:
         """Whether other writers may have defined fields since the last call; False while a reader misses our own."""
@@ -519,7 +502,7 @@ class Writer:
         is_due = is_whole and clock.monotonic() >= self._fold_after and self._keeper.is_due(self.journal)
         if is_due and self._keeper.may_fold():
             self.journal.point_log.brake(self._tuning.most_waiting)
-            if self._try("folded", self._fold):
+            if self._trouble.attempt("folded", self._fold):
                 self._rounds.wake()  # more may have gathered meanwhile
             else:
                 # No brake while no fold is tried: appends would wait for room that nothing makes.
@@ -535,15 +518,15 @@ class Writer:
         """Do all that cannot wait for a long fold: a spare segment, a sync, a sign of life."""
         self.journal.point_log.prepare_spare()
         if self._rounds.is_time("sync", self._tuning.sync_seconds):
-            self._try("synced", self._sync)
+            self._trouble.attempt("synced", self._sync)
         if self._lease is not None and self._rounds.is_time("beat", HEARTBEAT_SECONDS):
-            self._try("touched", self._lease.beat)
+            self._trouble.attempt("touched", self._lease.beat)
 
     def _leave(self, is_late: bool) -> None:
         """At the end of the thread: if `stop` could not wait for that, finish in its place."""
         if is_late:
             until = clock.monotonic() + STOP_SECONDS
-            self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
+            self._trouble.attempt("sealed", partial(self._keeper.finish, self.journal, until, self._let_go))
             self._give_back()
 
     def _fold(self) -> None:
@@ -567,45 +550,6 @@ class Writer:
             sync_names()
         # After the sync, which is what makes a full segment safe to close.
         self.journal.point_log.rest()
-
-    def _try(self, what: str, action: Action) -> bool:
-        try:
-            action()
-        except JournalClosed:  # by a stop that did not wait for this thread, which finishes in its place
-            return False
-        except (OSError, NaiadError) as error:
-            with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
-                if _is_of_disk(error):
-                    self._warn_of_disk(error)
-                elif not self.journal.directory.is_troubled:  # else it was said before
-                    self._warn(
-                        what,
-                        f"The run in {self.folder.path} could not be {what}: {error}\nIts points stay in its journal.",
-                    )
-            return False
-        except StorageWarning:
-            return False
-        return True
-
-    def _trouble(self, error: OSError) -> None:
-        if self._on_error == "raise":
-            self.journal.directory.is_troubled = self.journal.directory.is_barred
-            raise StorageError(
-                f"The run in {self.folder.path} cannot be written: {error.strerror}", errno=error.errno
-            ) from error
-        self._warn_of_disk(error)
-
-    def _warn_of_disk(self, error: Exception) -> None:
-        """Warn once in a run about errors of the disk, whichever file is affected."""
-        self._warn(
-            "written",
-            f"The run in {self.folder.path} cannot be written: {_reason(error)} ({_free(self.folder)} bytes free).\n"
-            f"Its points stay in its journal, and up to {self._tuning.memory_bytes} bytes that the journal does not "
-            "take are kept in memory. All is written as soon as that is possible.",
-        )
-
-    def _warn(self, about: str, message: str) -> None:
-        warn_once((self.journal.directory.writer, about), message, StorageWarning)
 
     def _return_to_folder(self) -> None:
         """Take a lease in an existing folder before a recovery, so that other processes see this writer.
@@ -748,18 +692,18 @@ class Writer:
                 lost = self._end(state, until)
         finally:
             if not self.journal.is_closed:
-                self._try("closed", self.journal.close)
+                self._trouble.attempt("closed", self.journal.close)
             self._release()
         if self._shipping is not None and self.journal.has_begun:
             self._shipping.finish(STOP_SECONDS if seconds is None else max(0.0, until - clock.monotonic()))
         if lost:
-            self._say_what_is_lost(lost)
+            self._trouble.report_loss(lost)
 
     def _end(self, state: str, until: float) -> int:
         """Put everything on disk, as far as it goes; how much is lost."""
         # Nothing raises while there is still something to store: with "raise" one error comes at the end, with the
         # whole count.
-        is_raising, self._on_error = self._on_error == "raise", "warn"
+        is_raising, self._trouble.is_raising = self._trouble.is_raising, False
         # Files first, since the ops that name their place have to come before the end.
         is_settled = self._settle_all(until - SEAL_SECONDS)
         self._has_ended = True
@@ -775,18 +719,18 @@ class Writer:
         self._rounds.join(max(0.0, until - clock.monotonic()))
         self._covering.join(max(0.0, until - clock.monotonic()))
         if not self._rounds.is_running():
-            self._try("continued", self._look_for_lease)
-            self._try("stored", self.journal.look_for_files)
+            self._trouble.attempt("continued", self._look_for_lease)
+            self._trouble.attempt("stored", self.journal.look_for_files)
         lost = self._store_rest(until - SEAL_SECONDS)
-        self._on_error = "raise" if is_raising else "warn"
-        self._try("closed", self.journal.close)
+        self._trouble.is_raising = is_raising
+        self._trouble.attempt("closed", self.journal.close)
         # Sealed only if all is stored and no thread of this process may still write: a seal promises that nothing
         # changes.
         is_alone = not self._rounds.is_running() and not self._covering.is_running()
         if lost == 0 and is_settled and is_alone:
-            is_sealed = self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
+            is_sealed = self._trouble.attempt("sealed", partial(self._keeper.finish, self.journal, until, self._let_go))
             synced = [self.folder.path] if is_sealed and self.folder.seal.exists() else []  # with its seal
-            self._try("synced", partial(sync_names, *synced))
+            self._trouble.attempt("synced", partial(sync_names, *synced))
         return lost + self.journal.recorded
 
     def _settle_all(self, until: float) -> bool:
@@ -799,7 +743,7 @@ class Writer:
             (self._ingest or self._begin_intake()).settle(Reader(self.folder).left_behind(self.name))
         is_settled = (self._ingest or self._begin_intake()).finish(until)
         if not is_settled:
-            self._warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))
+            self._trouble.warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))
         return is_settled
 
     def _store_rest(self, until: float) -> int:
@@ -808,12 +752,6 @@ class Writer:
                 break
             clock.sleep(0.1)
         return self.journal.give_up()
-
-    def _say_what_is_lost(self, lost: int) -> None:
-        message = f"{lost} points and ops of the run in {self.folder.path} could not be stored."
-        if self._on_error == "raise":
-            raise StorageError(message, errno=errno.EIO)
-        self._warn("lost", message)
 
     def _let_go(self) -> None:
         """Stop being a writer in the eyes of others."""
@@ -886,21 +824,3 @@ class Writer:
     def _is_mapped(self) -> bool:
         choice = self._tuning.journal
         return choice == "mmap" or (choice == "auto" and can_map(self.folder.path))
-
-
-def _is_of_disk(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in DISK_ERRORS
-
-
-def _reason(error: Exception) -> str:
-    """The error with its number, which those that are not the system's own do not show."""
-    number = getattr(error, "errno", None)
-    return str(error) if number is None or str(error).startswith("[Errno") else f"[Errno {number}] {error}"
-
-
-def _free(folder: RunDirectory) -> int:
-    try:
-        found = os.statvfs(folder.path)
-        return found.f_bavail * found.f_frsize
-    except OSError:
-        return 0
