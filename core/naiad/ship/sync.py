@@ -28,6 +28,7 @@ from naiad.ship.shipper import keep_seconds
 from naiad.storage.local import outbox
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.index.replay import PREFIX, write_replay
+from naiad.storage.local.ingest import left_behind
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.maintenance import Maintenance
@@ -220,7 +221,7 @@ class Sync:
         Raises:
             OSError: the folder cannot be written.
         """
-        if Reader(folder).left_behind():
+        if left_behind(folder):
             Writer.open(folder, role="editor").stop()
 
     # Shipping

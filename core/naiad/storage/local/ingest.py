@@ -31,7 +31,9 @@ from naiad.errors import DamagedData
 from naiad.file import File
 from naiad.refs import FileRef
 from naiad.storage.base import RunReader
-from naiad.storage.local.blobs import Blob, Blobs, Incoming
+from naiad.storage.local.blobs import Blob, Blobs, Incoming, is_incoming
+from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.layout import INCOMING, RunDirectory
 from naiad.storage.local.packs import Slice, Taken, take_all
 
 Log = Callable[[dict[str, str]], bool]
@@ -83,10 +85,8 @@ class Ingest:
         taken = take_all(self.blobs, paths, writer, report)
         return [_kept(content, File(path).extension) for path, content in zip(paths, taken, strict=True)]
 
-    def adopt(self, reader: RunReader, file: FileRef, writer: str, known: str = "") -> FileRef:
+    def adopt(self, reader: RunReader, file: FileRef, writer: str) -> FileRef:
         """Take in a file of some run: by name if it is in this store and settled, else as a copy.
-
-        `known` is the name of its content in this store, empty if the run is in another one.
 
         Raises:
             DamagedData: its content is missing.
@@ -94,6 +94,11 @@ class Ingest:
         """
         if file.content is not None:
             return file
+        from naiad.storage.local.reader import Reader  # a run that takes files in is rarely read
+
+        # Within one store the content is there already, under its hash: then only a reference is written.
+        is_ours = isinstance(reader, Reader) and reader.folder.blobs == self.blobs.root
+        known = reader.resolve(file.blob) if isinstance(reader, Reader) and is_ours else ""
         if known and "." not in known:  # a name with a dot has no hash yet, and may go before this op is written
             self.blobs.renew(known)
             return file.moved(known)
@@ -204,6 +209,35 @@ class Ingest:
             self._warn(error)
         elif is_left:
             self.settle(())
+
+
+def left_behind(folder: RunDirectory, but: str = "") -> list[str]:
+    """Return the names of content that dead writers of a run took in and did not put in its place.
+
+    Args:
+        folder: of the run.
+        but: a writer that lives, and puts its own in place.
+    """
+    try:
+        found = {name: name.partition(".")[0] for name in os.listdir(folder.blobs / INCOMING)}
+    except FileNotFoundError:
+        return []
+    names = {name: writer for name, writer in found.items() if writer != but and is_incoming(name)}
+    if not names:
+        return []
+    own = {file.writer for file in list_journal(folder.journal)}
+    # Without an index the journal has all writers, so that what lies there, nearly always of other runs, is told apart
+    # without reading the run.
+    if own.isdisjoint(names.values()) and not folder.index.exists():
+        return []
+    from naiad.storage.local.reader import Reader  # a run that takes files in is rarely read
+
+    reader = Reader(folder)
+    # A copy of a lease belongs to a run in another folder of this store, whose writer may be about to settle the same
+    # content.
+    others = {writer for writer, each in reader.candidates().items() if each.is_copy or not each.is_dead}
+    own |= set(reader.projection().writers)
+    return [name for name, writer in names.items() if writer in own and writer not in others]
 
 
 def _kept(content: Taken, extension: str) -> FileRef:

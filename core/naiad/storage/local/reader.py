@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -22,14 +21,12 @@ from naiad.refs import FileRef
 from naiad.rewinds import Dated
 from naiad.storage.catalog import Losses
 from naiad.storage.local import files
-from naiad.storage.local.blobs import is_incoming
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import FieldState, Series, shown_values, with_points, with_texts
-from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.leases import Liveness, read_leases, read_taken
-from naiad.storage.local.layout import INCOMING, RunDirectory
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.results import Chart, Damage, Joining, Last, PointPage, Points, Shadowed, TextPage, Texts
 
 if TYPE_CHECKING:
@@ -235,30 +232,6 @@ class Reader:
             except (DamagedData, NewerFormat):
                 known = read_leases(self.folder.journal)
         return {**read_taken(self.folder.journal), **known}
-
-    def left_behind(self, but: str = "") -> list[str]:
-        """Return the names of content that dead writers of the run took in and did not put in its place.
-
-        Args:
-            but: a writer that lives, and puts its own in place.
-        """
-        try:
-            found = {name: name.partition(".")[0] for name in os.listdir(self.folder.blobs / INCOMING)}
-        except FileNotFoundError:
-            return []
-        names = {name: writer for name, writer in found.items() if writer != but and is_incoming(name)}
-        if not names:
-            return []
-        own = {file.writer for file in list_journal(self.folder.journal)}
-        # Without an index the journal has all writers, so that what lies there, nearly always of other runs, is told
-        # apart without reading the run.
-        if own.isdisjoint(names.values()) and not self.folder.index.exists():
-            return []
-        # A copy of a lease belongs to a run in another folder of this store, whose writer may be about to settle the
-        # same content.
-        others = {writer for writer, each in self.candidates().items() if each.is_copy or not each.is_dead}
-        own |= set(self.projection().writers)
-        return [name for name, writer in names.items() if writer in own and writer not in others]
 
     def is_incomplete(self) -> int:
         """How many points and ops could not be stored."""

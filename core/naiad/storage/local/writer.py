@@ -192,9 +192,10 @@ class Writer:
             if reader.folds:
                 writer.journal.directory.sums.note_index(reader.folds, 0, len(projection.fields))
         # Outside the lock, because hashing the files that a killed writer took in may take minutes.
-        left = reader.left_behind()
-        if left:
-            writer._begin_intake().settle(left)
+        if folder.has_incoming():
+            from naiad.storage.local.ingest import left_behind
+
+            writer._intake.settle(left_behind(folder))
         return writer
 
     @classmethod
@@ -246,8 +247,9 @@ class Writer:
         content: list[str] = []
         for change in changes:
             content += change.content
-        if content:
-            (self._ingest or self._begin_intake()).own(content)
+        intake = self._intake if content else None
+        if intake is not None:
+            intake.own(content)
         try:
             with self.journal.directory.lock:  # so that times and numbers grow in the order of the frames
                 ops, written = self._stamped(changes, content)
@@ -258,14 +260,14 @@ class Writer:
         except NaiadError:
             self._disown(content)
             raise
-        if content:
-            (self._ingest or self._begin_intake()).settle(content)
+        if intake is not None:
+            intake.settle(content)
         return written
 
     def _disown(self, content: Sequence[str]) -> None:
         """Take back that an op names content, because the op was not written."""
         if content:
-            (self._ingest or self._begin_intake()).disown(content)
+            self._intake.disown(content)
 
     def _stamped(self, changes: Sequence[Change], content: Sequence[str]) -> tuple[list[Op], list[Change]]:
         """Return the ops of changes with their time, and the changes with the numbers that their series get."""
@@ -358,14 +360,15 @@ class Writer:
             StorageError: the disk does not take it.
             InactiveContainer: the writer has stopped.
         """
-        return self._taking(lambda name: (self._ingest or self._begin_intake()).take(file, name, report))
+        return self._taking(lambda name: self._intake.take(file, name, report))
 
     def ingest_all(self, paths: Sequence[str], report: Report = nothing) -> list[FileRef]:
         """The same for many files, all or none; small ones share a blob."""
-        return self._taking(lambda name: (self._ingest or self._begin_intake()).take_all(paths, name, report))
+        return self._taking(lambda name: self._intake.take_all(paths, name, report))
 
-    def _begin_intake(self) -> Ingest:
-        """Return the intake of files, made for the first one."""
+    @property
+    def _intake(self) -> Ingest:
+        """The intake of files, made for the first one."""
         with self._lock:
             if self._ingest is None:
                 from naiad.storage.local.blobs import Blobs
@@ -388,7 +391,7 @@ class Writer:
 
     def drop(self, content: Sequence[str]) -> None:
         """Give up content that came in and no op names."""
-        (self._ingest or self._begin_intake()).drop(content)
+        self._intake.drop(content)
 
     def adopt(self, reader: RunReader, file: FileRef) -> FileRef:
         """Take in a file of some run, as `ingest` does.
@@ -396,12 +399,7 @@ class Writer:
         Raises:
             DamagedData: its content is missing.
         """
-        from naiad.storage.local.reader import Reader
-
-        # Within one store the content is there already, under its hash: then only a reference is written.
-        is_ours = isinstance(reader, Reader) and reader.folder.blobs == self.folder.blobs
-        known = reader.resolve(file.blob) if isinstance(reader, Reader) and is_ours else ""
-        return self._taking(lambda name: (self._ingest or self._begin_intake()).adopt(reader, file, name, known))
+        return self._taking(lambda name: self._intake.adopt(reader, file, name))
 
     def count_lost(self) -> None:
         """Note that something could not be stored: the run is incomplete."""
@@ -737,11 +735,11 @@ class Writer:
         """Put the content of files into its place, that of dead writers too; whether all of it is."""
         if self._ingest is None and not self.folder.has_incoming():
             return True
-        from naiad.storage.local.reader import Reader
+        from naiad.storage.local.ingest import left_behind
 
         with contextlib.suppress(OSError, NaiadError):
-            (self._ingest or self._begin_intake()).settle(Reader(self.folder).left_behind(self.name))
-        is_settled = (self._ingest or self._begin_intake()).finish(until)
+            self._intake.settle(left_behind(self.folder, self.journal.directory.writer))
+        is_settled = self._intake.finish(until)
         if not is_settled:
             self._trouble.warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))
         return is_settled
