@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import naiad
-from naiad.storage.local import writer
+from naiad.storage.local import presence
 from naiad.storage.local.journal.leases import read_leases
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
@@ -411,7 +411,7 @@ def test_thread_that_stop_could_not_wait_for_ends_quietly_and_finishes_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It joins the run again, since its lease was deleted, and finds the journal closed."""
-    monkeypatch.setattr(writer, "RETURN_SECONDS", 60.0)  # time only: it waits until the lock below is free
+    monkeypatch.setattr(presence, "RETURN_SECONDS", 60.0)  # time only: it waits until the lock below is free
     run = naiad.init_run(
         store=tmp_path, project="who", source_files=[], git_ref=False, capture_stdout=False, capture_stderr=False,
         capture_hardware_metrics=False, capture_traceback=False,

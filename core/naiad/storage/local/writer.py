@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from naiad import clock, forks, ids, rewinds
-from naiad.disk import Report, can_map, close, is_deleted, nothing
+from naiad.disk import Report, can_map, is_deleted, nothing
 from naiad.errors import (
     DamageWarning,
     FieldWarning,
@@ -40,14 +40,14 @@ from naiad.settings import Tuning
 from naiad.slots import PointLog
 from naiad.storage.base import STOP_SECONDS, Change, RunReader
 from naiad.storage.local.ids import refusals, remember_to_sync, sync_names
-from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
-from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
+from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS
 from naiad.storage.local.journal.point_log import LARGEST_BLOCK
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.outbox import attach, free
 from naiad.storage.local.peers import PeerWatcher
+from naiad.storage.local.presence import Presence
 from naiad.storage.local.trouble import Trouble
 from naiad.storage.results import FIRST, Joining, PointColumns, Shadowed
 
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 GUEST_SECONDS = 5.0
-RETURN_SECONDS = 0.5
 SEAL_SECONDS = 1.0
 """How much of that is kept for the seal while a disk that refuses is asked again and again."""
 COVER_SECONDS = 0.4
@@ -108,14 +107,13 @@ class Writer:
         self._others = PeerWatcher(folder, are_expected=True)
         self._ingest: Ingest | None = None
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
-        self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
         self.point_log: PointLog = self.journal.point_log
         self.journal.directory.on_rotation = self._rounds.wake
         self._trouble = Trouble(folder, self.journal, self._tuning.memory_bytes)
         self.journal.directory.on_trouble = self._trouble.meet
         self.journal.on_recovery = self._return_to_folder
-        self._lease: Lease | None = None
+        self._presence = Presence(folder, self.journal)
         self._shipping: Shipping | None = None
 
     @classmethod
@@ -210,13 +208,7 @@ class Writer:
     ) -> Writer:
         writer = cls(folder, role, session, at)
         try:
-            # The lease before any file: files of a writer without one look as if it was dead.
-            writer._lease = Lease(writer._directory, writer.journal.directory.writer)
-            writer.journal.op_log.reserve.take()
-            if folder.seal.exists():  # only now: a run without a seal and without a lease looks damaged
-                writer.journal.directory.sums.has_base = True
-                remove_seal(folder, writer.journal.directory.writer)
-            folder.mark_changed()
+            writer._presence.join()
             writer._say_open(ops)
         except BaseException:  # only to clean up: whatever it is goes on
             writer._release()
@@ -436,7 +428,7 @@ class Writer:
         """Whether other writers may have defined fields since the last call; False while a reader misses our own."""
         if self.journal.directory.is_troubled:
             return False
-        me = self.journal.directory.writer if self._lease is not None else ""
+        me = self.journal.directory.writer if self._presence.lease is not None else ""
         return self._others.have_written(me, self._keeper.folds)
 
     def warn_of(self, shadowed: Shadowed) -> None:
@@ -455,8 +447,7 @@ class Writer:
             SyncFailed: it is not.
         """
         try:
-            if self._lease is not None:
-                self._lease.sync()
+            self._presence.sync()
             if self._ingest is not None:
                 self._ingest.wait()
             self.journal.sync()
@@ -517,14 +508,14 @@ class Writer:
         self.journal.point_log.prepare_spare()
         if self._rounds.is_time("sync", self._tuning.sync_seconds):
             self._trouble.attempt("synced", self._sync)
-        if self._lease is not None and self._rounds.is_time("beat", HEARTBEAT_SECONDS):
-            self._trouble.attempt("touched", self._lease.beat)
+        if self._presence.lease is not None and self._rounds.is_time("beat", HEARTBEAT_SECONDS):
+            self._trouble.attempt("touched", self._presence.lease.beat)
 
     def _leave(self, is_late: bool) -> None:
         """At the end of the thread: if `stop` could not wait for that, finish in its place."""
         if is_late:
             until = clock.monotonic() + STOP_SECONDS
-            self._trouble.attempt("sealed", partial(self._keeper.finish, self.journal, until, self._let_go))
+            self._trouble.attempt("sealed", partial(self._keeper.finish, self.journal, until, self._presence.let_go))
             self._give_back()
 
     def _fold(self) -> None:
@@ -539,8 +530,7 @@ class Writer:
 
     def _sync(self) -> None:
         self._look_for_lease()
-        if self._lease is not None:
-            self._lease.sync()
+        self._presence.sync()
         # Before the sync: a sync of files that were deleted succeeds, and would confirm what no reader can find.
         self.journal.look_for_files()
         if not self.journal.directory.is_troubled:
@@ -555,33 +545,17 @@ class Writer:
         Raises:
             OSError: there is no such folder.
         """
-        # The folder was deleted and made again, by a restore or a sync tool. The descriptor keeps its number, because
-        # journal, sums and lease have it.
-        if is_deleted(self._directory):
-            found = os.open(self.folder.journal, os.O_RDONLY | os.O_DIRECTORY)
-            os.dup2(found, self._directory, inheritable=False)
-            os.close(found)
-        if self._lease is not None and self._lease.is_gone(self._directory):
-            self._lease.forget()
-            self._lease = None
-            self.journal.is_displaced = True
-        if self._lease is None:
-            self._lease = Lease(self._directory, self.journal.directory.writer)
-            self.journal.op_log.reserve.take()
+        self._presence.recover()
         if self.journal.is_displaced:
             self._go_on_anew()
 
     def _look_for_lease(self) -> None:
-        """Notice that the lease was taken over or deleted, and that another process took the journal for final.
-
-        This process may have been suspended for hours. Its earlier files are kept; it goes on in new ones.
+        """Go on in new files if another process took the journal for final; the earlier ones are kept.
 
         Raises:
             OSError: not now; the old files can still be written and read.
         """
-        if self.journal.directory.is_troubled or is_deleted(self._directory):
-            return  # the same is done before the recovery from that
-        if self._lease is None or self.journal.is_displaced or self._lease.is_gone(self._directory):
+        if self._presence.is_lost():
             self._return_to_folder()
 
     def _go_on_anew(self) -> None:
@@ -590,11 +564,7 @@ class Writer:
         Raises:
             OSError: the disk reports an error; it may be done again.
         """
-        with self.folder.lock(RETURN_SECONDS):
-            (self.folder.journal / (self.journal.directory.writer + TAKEN)).unlink(missing_ok=True)
-            if self.folder.seal.exists():
-                remove_seal(self.folder, self.journal.directory.writer)
-            self.folder.mark_changed()
+        self._presence.join_again()
         self._session = max(self._session, self._latest_session())
         # New files first, then the copy of what was taken for final: ops that are added to the old files during the
         # copy would be missed.
@@ -726,7 +696,9 @@ class Writer:
         # changes.
         is_alone = not self._rounds.is_running() and not self._covering.is_running()
         if lost == 0 and is_settled and is_alone:
-            is_sealed = self._trouble.attempt("sealed", partial(self._keeper.finish, self.journal, until, self._let_go))
+            is_sealed = self._trouble.attempt(
+                "sealed", partial(self._keeper.finish, self.journal, until, self._presence.let_go)
+            )
             synced = [self.folder.path] if is_sealed and self.folder.seal.exists() else []  # with its seal
             self._trouble.attempt("synced", partial(sync_names, *synced))
         return lost + self.journal.recorded
@@ -746,17 +718,10 @@ class Writer:
 
     def _store_rest(self, until: float) -> int:
         while self.journal.directory.is_troubled and not self.journal.recover():
-            if clock.monotonic() > until or is_deleted(self._directory):
+            if clock.monotonic() > until or is_deleted(self.journal.directory.fd):
                 break
             clock.sleep(0.1)
         return self.journal.give_up()
-
-    def _let_go(self) -> None:
-        """Stop being a writer in the eyes of others."""
-        if self._lease is not None:
-            self.journal.op_log.reserve.give_back()  # first: nobody looks for it without the lease
-            self._lease.release(self._directory)
-            self._lease = None
 
     def _release(self) -> None:
         self.is_active = False
@@ -767,8 +732,8 @@ class Writer:
     def _give_back(self) -> None:
         self.journal.release()
         with contextlib.suppress(OSError):
-            self._let_go()
-        close(self._directory)
+            self._presence.let_go()
+        self._presence.close()
         self.is_released = True
 
     def forked(self) -> None:
@@ -782,9 +747,7 @@ class Writer:
         self.role = "guest"
         self._keeper = Maintenance(self.folder, self._tuning)
         self._others = PeerWatcher(self.folder, are_expected=True)
-        if self._lease is not None:
-            self._lease.forget()
-            self._lease = None
+        self._presence.forget()
         self.journal.directory.on_rotation = self._rounds.wake
         self.journal.abandon(self._begin_as_guest)
 
@@ -802,15 +765,10 @@ class Writer:
         # under the child's name.
         definitions, (_numbers, last) = self.journal.definitions(), self.journal.numbers()
         name = ids.new_writer_id()
-        self.journal.begin(name, self._directory)
+        self.journal.begin(name, self.journal.directory.fd)
         try:
             with self.folder.lock(GUEST_SECONDS):
-                self._lease = Lease(self._directory, name)
-                self.journal.op_log.reserve.take()
-                if self.folder.seal.exists():  # the parent has stopped meanwhile
-                    self.journal.directory.sums.has_base = True
-                    remove_seal(self.folder, name)
-                self.folder.mark_changed()
+                self._presence.join()  # the parent may have stopped and sealed the run meanwhile
         except OSError as error:
             self.journal.bar(error)
         self._say_open(())
