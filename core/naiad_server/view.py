@@ -15,7 +15,7 @@ from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerK
 from naiad.errors import ContainerNotFound, MissingField, NeedsServer, ProjectNotFound, shown
 from naiad.ops import Op
 from naiad.scalars import unpack_text
-from naiad.storage.base import Reservation, RunReader, RunWriter, Store
+from naiad.storage.base import Listener, Reservation, RunReader, RunWriter, Store
 from naiad.storage.catalog import Catalog, Cell, Changes, ProjectCounts
 from naiad.storage.receiving import Receiver
 
@@ -221,6 +221,10 @@ class StoreView(Store):
     def forget_project(self, project: str) -> None:
         """Free the key of a project whose containers were deleted."""
         self._store.forget_project(self._own(project))
+
+    def listener(self) -> Listener | None:
+        """Return a listener to changes of the whole store, which it does not name."""
+        return self._store.listener()
 
     def catalog(self) -> Catalog:
         """The catalog, with the containers of the project alone."""
