@@ -45,8 +45,10 @@ NAMED = 3
 BY_DEFAULT = "sys/creation_time"
 MANY_COLUMNS = 1_000
 """More columns go to pandas in one block."""
-PLACES = {"sys": 0, "monitoring": 2}
-"""Of these namespaces among the columns; all others are at 1."""
+VALUED = frozenset(kind for kind, row in KINDS.items() if row.has_value)
+"""The kinds of fields that have a column."""
+FIRST, LAST = "sys", "monitoring"
+"""The namespaces whose columns come before all others, and after them."""
 SHOWN_COLUMNS = 20
 """Columns that a notebook shows; to_pandas() has all."""
 
@@ -127,7 +129,7 @@ class Table:
             names = {path for path, kind in self._present if KINDS[kind].has_value}
         else:
             names = {name for column in self._columns for name in self.expanded(column)}
-        return sorted(names, key=_place)
+        return _in_order(names)
 
     def expanded(self, column: str) -> list[str]:
         """Return the columns that a column with `*` stands for, sorted."""
@@ -140,7 +142,7 @@ class Table:
             for path, kind in self._present
             if KINDS[kind].has_value and pattern.fullmatch(path) and (aspect == "last" or aspect in KINDS[kind].aspects)
         }
-        return sorted(found, key=_place)
+        return _in_order(found)
 
     def absent(self, columns: Iterable[str]) -> list[str]:
         """Return those of some columns that no container has a field for; fields of naiad's own exist by definition."""
@@ -209,6 +211,12 @@ class Table:
             found.setdefault(path, {})[number] = kind
         return found
 
+    @cached_property
+    def _alone(self) -> dict[str, dict[int, str]]:
+        """The fields that are alone at their path and have a value: nearly all, of which a table may have 100,000."""
+        found = self._by_path.items()
+        return {path: kinds for path, kinds in found if len(kinds) == 1 and VALUED.issuperset(kinds.values())}
+
     def _numbers(self, column: str, *, with_files: bool = False) -> tuple[dict[int, str], str]:
         """The numbers of the fields of a column with their kinds, and the aspect that is meant of a series."""
         path, aspect = (column, "last") if column in self._by_path else path_and_aspect(column)
@@ -221,7 +229,10 @@ class Table:
 
     def _values(self, name: str) -> tuple[Sequence[Any], str]:
         """The values of a column, and their type where all its fields are of one kind that has no other."""
-        kinds, aspect = self._numbers(name)
+        if name in self._alone:
+            kinds, aspect = self._alone[name], "last"
+        else:
+            kinds, aspect = self._numbers(name)
         if len(kinds) != 1:
             cells_of = self._cells
             return [next((_framed(kinds[n], c[n], aspect) for n in kinds if n in c), None) for c in cells_of], ""
@@ -526,8 +537,13 @@ def _check(**given: object) -> None:
         raise InvalidArgument(f"limit= must be a number above 0, not {shown(limit)}.", argument="limit", value=limit)
 
 
-def _place(column: str) -> tuple[int, str]:
-    return PLACES.get(column.partition("/")[0], 1), column
+def _in_order(columns: Iterable[str]) -> list[str]:
+    """Columns in alphabetical order; those of `FIRST` before the others, and those of `LAST` after them."""
+    found = sorted(columns)
+    first = [column for column in found if column.partition("/")[0] == FIRST]
+    last = [column for column in found if column.partition("/")[0] == LAST]
+    apart = {*first, *last}
+    return [*first, *(column for column in found if column not in apart), *last]
 
 
 def _aspect(kind: str, value: Any, aspect: str) -> Any:
