@@ -20,6 +20,7 @@ NAMES = (
     "load",
     "write",
     "fold",
+    "series",
     "read",
     "small_runs",
     "import",
