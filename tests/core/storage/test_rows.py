@@ -12,8 +12,8 @@ from naiad.storage.local.index.rows import (
     FieldRow,
     field_row,
     field_state,
-    may_be_deleted,
     odd_paths,
+    possibly_deleted,
     writer_row,
     writer_state,
 )
@@ -48,7 +48,6 @@ def test_kinds_need_no_states_and_keep_the_order_of_the_index() -> None:
     projection.at("a/x")
 
     assert [("b", "float"), ("a/x", "float"), ("a/y", "int")] == [*projection.kinds().items()]
-    assert {"a/x": "float", "a/y": "int"} == projection.kinds("a/")
     assert [2] == [*projection.made]
 
 
@@ -103,7 +102,7 @@ def test_rows_of_deleted_series_are_told_from_others_without_decoding_them() -> 
     grave = FieldState("x", DELETED, 2, deletions=Deletions())
     empty = FieldState("x", POINTS, 3, writer="w", at=1.0)
 
-    assert [True, True, False] == [may_be_deleted(field_row(each)) for each in (dead, grave, empty)]
+    assert [1, 2] == [row.id for row in possibly_deleted(map(field_row, (dead, grave, empty)))]
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", ".", "a/..", "../a", "a/./b", "a\nb", "a\x00", "a" * 1025])

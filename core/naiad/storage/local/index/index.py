@@ -42,10 +42,10 @@ from naiad.storage.local.index.rows import (
     head_row,
     is_whole,
     is_whole_pack,
-    may_be_deleted,
     odd_paths,
     pack_crc,
     position_row,
+    possibly_deleted,
     typed,
     whole_fields,
     writer_row,
@@ -300,8 +300,10 @@ class Index:
             damages += [Damage(file, _malformed("field", ValueError("a path")), _path_or_none(path)) for path in odd]
             rows = [row for row in rows if row.path not in odd]
         alone = {row[1]: row for row in rows}
-        shared = {row[1] for row in rows if alone[row[1]] is not row} if len(alone) < len(rows) else set[str]()
-        special = [row for row in rows if may_be_deleted(row) or row[1] in shared]
+        special = possibly_deleted(rows)
+        if len(alone) < len(rows):
+            shared = {row[1] for row in rows if alone[row[1]] is not row}.union(row[1] for row in special)
+            special = [row for row in rows if row[1] in shared]
         for row in special:
             alone.pop(row[1], None)
         projection = Projection(alone, partial(_states_of, file))

@@ -113,13 +113,15 @@ class Projection:
             if (path, kind) not in hidden
         }
 
-    def kinds(self, prefix: str = "") -> dict[str, str]:
-        """Return the kind of each field that is shown, by path; of those below a prefix only."""
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of each field that is shown, by path."""
         hidden = self.hidden() if self._contested else {}
         found = {}
         for path, kinds in self.fields.items():
-            for kind in kinds or (self._rows[path][2],):
-                if path.startswith(prefix) and (path, kind) not in hidden:
+            if not kinds:  # a row; those that conflict with others are made by now
+                found[path] = self._rows[path][2]
+            for kind in kinds:
+                if (path, kind) not in hidden:
                     found[path] = kind
         return found
 

@@ -233,9 +233,9 @@ def whole_fields(rows: list[FieldRow]) -> list[FieldRow]:
     ]
 
 
-def may_be_deleted(row: FieldRow) -> bool:
-    """Whether a row may be of a series that was deleted, or is of the deletions at a path; seen without decoding it."""
-    return not row[2] or row[3][:3] < _WITH_DELETIONS or _RETIRED in row[3]
+def possibly_deleted(rows: Iterable[FieldRow]) -> list[FieldRow]:
+    """Return the rows of deletions, and those that may be of a deleted series, found without decoding them."""
+    return [row for row in rows if _RETIRED in row[3] or not row[2] or row[3][:3] < _WITH_DELETIONS]
 
 
 def typed(rows: Iterable[Any], types: Types) -> list[Any]:
