@@ -105,3 +105,19 @@ def test_rows_with_many_fields_of_their_own_do_not_fill_the_memory() -> None:
         tracemalloc.stop()
 
     assert kept < 5 * 1024 * 1024
+
+
+@pytest.mark.parametrize("value", ["text", 0.5])
+def test_rows_with_fields_of_their_own_are_no_columns(value: Any) -> None:
+    """Eight rows each share ten fields that no others have: columns would have 91 places for each cell."""
+    own = [{1: 0.5, **dict.fromkeys(range(10 * (row // 8) + 2, 10 * (row // 8) + 12), value)} for row in range(800)]
+
+    assert rows_of(*own).columns() is None
+
+
+def test_rows_with_few_fields_of_their_own_are_columns() -> None:
+    common = dict.fromkeys(range(1, 51), 0.5)
+    columns = rows_of(*({**common, 100 + row % 4: "text"} for row in range(40))).columns()
+
+    assert columns is not None
+    assert 10 == columns[100].count("text")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FEWEST_ALIKE = 8
 """Rows with the same fields, on average, from which on columns are made quicker than rows."""
+MOST_EMPTY = 8
+"""Places in columns for each cell up to which columns are made. Rows with fields of their own would have the square."""
 _WIDTH = len(ASPECTS)
 
 
@@ -43,7 +45,7 @@ class PackedRows(ColumnRows):
                 raise ValueError("a block of floats is not that of its fields")
             self._floats.append((layout, floats))
             self._others.append(decode_map(others))
-        self._is_alike = len(layouts) * FEWEST_ALIKE <= len(rows)
+        self._layouts = layouts.values()
 
     def __len__(self) -> int:
         return len(self._shown)
@@ -64,12 +66,18 @@ class PackedRows(ColumnRows):
 
     def columns(self) -> Mapping[int, Any] | None:
         """The cells by the number of their field; None where too many rows have fields of their own."""
-        if not self._is_alike:
+        if len(self._layouts) * FEWEST_ALIKE > len(self):
+            return None
+        others = {number for shape in set(map(tuple, self._others)) for number in shape}
+        numbers = others.union(*(layout.atoms + layout.series for layout in self._layouts))
+        cells = sum(map(len, self._others))
+        cells += sum(len(layout.atoms) + len(layout.series) for layout, _floats in self._floats)
+        if len(numbers) * len(self) > MOST_EMPTY * cells:
             return None
         alike: dict[int, list[int]] = {}
         for row, (layout, _floats) in enumerate(self._floats):
             alike.setdefault(id(layout), []).append(row)
-        found = self._other_columns()
+        found: dict[int, Any] = {number: [row.get(number) for row in self._others] for number in others}
         for rows in alike.values():
             self._add_floats(rows, found)
         return found
@@ -98,8 +106,3 @@ class PackedRows(ColumnRows):
             column = np.array([each or [None] * width[0] for each in column] if width else column, np.float64)
         found[number] = column
         return column
-
-    def _other_columns(self) -> dict[int, Any]:
-        """The columns of the fields that have another value than floats in some row."""
-        numbers = {number for shape in set(map(tuple, self._others)) for number in shape}
-        return {number: [others.get(number) for others in self._others] for number in numbers}
