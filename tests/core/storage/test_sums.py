@@ -237,3 +237,27 @@ def test_a_sealed_run_that_somebody_came_back_to_is_still_vouched_for(waiting: W
 
     os.truncate(path, 3000)
     assert path.name in str(verify(folder)[0])
+
+
+def test_counts_of_the_index_that_come_while_sums_are_written_are_written_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come from the thread that folds, and the sums are written by another one."""
+    (tmp_path / "journal").mkdir()
+    directory = os.open(tmp_path / "journal", os.O_RDONLY)
+    sums = Sums(directory, "1-a")
+    sums.cover([], [("1-a.0.ops", 100, 1)])
+    write = os.pwrite
+
+    def fold_and_write(fd: int, data: bytes, at: int) -> int:
+        monkeypatch.setattr(os, "pwrite", write)
+        sums.note_index(7, 50, 3)
+        return write(fd, data, at)
+
+    monkeypatch.setattr(os, "pwrite", fold_and_write)
+    sums.cover([], [("1-a.0.ops", 200, 2)])
+    sums.cover([], [])
+    sums.close()
+    os.close(directory)
+
+    assert 7 == read_coverage(RunDirectory(tmp_path)).folds

@@ -194,6 +194,8 @@ class Sums:
         self._ops: dict[str, int] = {}
         self._entries: dict[tuple[int, ...], Entry] = {}  # those that hold now, each in its latest form
         self._new: deque[Entry] = deque()
+        # By other threads, and of which file, if it says something of its entries; `_new` is of the one in the lock.
+        self._noted: deque[tuple[Entry, int | None]] = deque()
         self._gone: deque[str] = deque()
         self._lock = threading.RLock()
         self._is_busy = False
@@ -205,7 +207,7 @@ class Sums:
 
     def note_index(self, folds: int, points: int, fields: int) -> None:
         """Note the counts of the index after a fold; written with the next sums."""
-        self._new.append(Entry(INDEX, folds, fields, low=points & 0xFFFFFFFF, high=points >> 32))
+        self._noted.append((Entry(INDEX, folds, fields, low=points & 0xFFFFFFFF, high=points >> 32), None))
 
     def note_folded(self, name: str) -> None:
         """Note that a journal file is in the index; written with the next sums."""
@@ -246,7 +248,7 @@ class Sums:
         # The file may have been written anew since the position was taken, and counts of the old one mean nothing in
         # the new.
         if makes == self._makes and count > self._sure:
-            self._new.append(Entry(SYNCED, count))
+            self._noted.append((Entry(SYNCED, count), makes))
             self._sure = count + 1  # with this entry; nothing needs to be said of it
 
     def mark(self, ops_files: Callable[[], object]) -> None:
@@ -289,7 +291,15 @@ class Sums:
         cover.is_done = is_shut
 
     def _drop_folded(self) -> None:
-        while self._gone:
+        """Take in the noted entries, and drop those of files that are in the index."""
+        # One by one, since other threads add to both meanwhile; and the names are counted first, so that the counts of
+        # the index that has a file, which are noted before its name, are written with it.
+        gone = len(self._gone)
+        for _ in range(len(self._noted)):
+            entry, makes = self._noted.popleft()
+            if makes in (None, self._makes):
+                self._new.append(entry)
+        for _ in range(gone):
             name = self._gone.popleft()
             is_segment = name.endswith(".seg")
             self._covers.pop(name, None)
