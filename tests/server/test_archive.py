@@ -27,6 +27,8 @@ from naiad.storage.postgres.connection import open_database, transaction
 from naiad.storage.postgres.folding import Folder, OpenFold
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.reader import Place
+from naiad.storage.postgres.registrar import Registrar
+from naiad.storage.postgres.store import PostgresStore
 from naiad.storage.receiving import Upkeep
 
 PLAIN: dict[str, Any] = {
@@ -326,3 +328,56 @@ def test_fold_waits_while_the_objects_are_away_and_its_run_is_not_set_aside(
 
     assert ["cannot be used now" in each for each in problems] == [True]
     assert 0 == failures
+
+
+def test_run_that_is_folded_while_its_archive_ends_is_archived_again(
+    cluster: Cluster, archive: Archive, engine: Engine, number: int
+) -> None:
+    move_all(archive, number)
+    # Of a failed run, since the workers of the replicas leave it alone.
+    cluster.ask("update naiad.run set archived_at = now(), failures = 1 where number = %s", number)
+    thread = threading.Thread(target=lambda: archive.move(number))
+    waiting = (
+        "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like 'update naiad.run set arch%%'"
+    )
+    with transaction(engine) as raw:  # as a fold, which has added rows
+        raw.execute("update naiad.run set archived_at = now() + interval '1 hour' where number = %s", [number])
+        thread.start()
+        wait_for(lambda: cluster.ask(waiting), "the wait for the fold")
+    thread.join()
+
+    assert [(True,)] == cluster.ask("select archived_at is not null from naiad.run where number = %s", number)
+
+
+class Slow(Objects):
+    """Objects that answer when they are let go on."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_asked, self.may_answer = threading.Event(), threading.Event()
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        self.is_asked.set()
+        self.may_answer.wait(60)
+        return super().get(name, start, length)
+
+
+def test_reader_that_waits_for_an_object_holds_no_connection(
+    cluster: Cluster, archive: Archive, engine: Engine, number: int
+) -> None:
+    """A few of them would hold all, and the replica would accept nothing."""
+    move_all(archive, number)
+    slow = Slow(cluster.objects.url)
+    store = PostgresStore(engine, slow, Registrar(engine))
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(store.reader(run_of(cluster, number)).points("loss")))
+    thread.start()
+    try:
+        assert slow.is_asked.wait(60)
+        assert 0 == engine.pool.checkedout()  # type: ignore[attr-defined]  # of the pool that an engine has
+    finally:
+        slow.may_answer.set()
+        thread.join()
+        store.close()
+
+    assert [POINTS] == [len(each.values) for each in found]

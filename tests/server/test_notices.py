@@ -191,3 +191,16 @@ def test_page_of_one_replica_shows_what_another_takes_also_after_lost_connection
         stream.close()
         cluster.replicas[1].stop()
         cluster.replicas[1].start("--url", cluster.url, *OPTIONS)
+
+
+def test_replica_listens_no_longer_than_a_page_is_open(cluster: Cluster) -> None:
+    """Notices that nobody reads would fill the connection, and after it the queue of the database."""
+    others = {pid for (pid,) in cluster.ask(LISTENERS)}
+    stream = Stream(cluster.replicas[0], cluster.token, "closed")
+    try:
+        stream.until("hello")
+        wait_for(lambda: {pid for (pid,) in cluster.ask(LISTENERS)} - others, "the connection of the page")
+    finally:
+        stream.close()
+
+    wait_for(lambda: not {pid for (pid,) in cluster.ask(LISTENERS)} - others, "its end")

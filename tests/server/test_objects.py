@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,39 @@ def test_missing_object_leaves_no_copy(objects: Objects, tmp_path: Path) -> None
         objects.fetch("z", tmp_path / "copies/z")
 
     assert set() == names(tmp_path / "copies")
+
+
+def test_part_of_an_object_that_was_cut_is_damage(objects: Objects, tmp_path: Path) -> None:
+    """It never becomes readable, so that to try again would be of no use."""
+    for start in (900, 5000):
+        with pytest.raises(DamagedData, match="less than"):
+            objects.get("a", start, 200)
+
+    assert [b"a" * 10] == objects.read("a", [(990, 10)])
+
+
+def test_part_is_read_where_no_copy_can_be_kept(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a server whose disk of temporary files is full."""
+
+    def refuse(_path: Path, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+
+    assert [b"b" * 10] == objects.read("b", [(990, 10)])
+
+
+def test_object_in_a_folder_is_on_the_disk_before_rows_refer_to_it(tmp_path: Path) -> None:
+    """With the names of its folders: the rows, which the database syncs, outlive a power cut."""
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noted(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        sync(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", noted)
+        Objects(tmp_path.as_uri()).put("runs/uid/a.pack", b"a")
+
+    assert [str(tmp_path / each) for each in ("runs/uid/a.pack", "runs/uid", "runs", ".")] == synced

@@ -117,7 +117,11 @@ class Announcements:
         if listener is None:
             return
         while True:
-            await self._is_wanted.wait()
+            if not self._is_wanted.is_set():
+                # Closed: notices that nobody reads would fill the connection, and then the queue of the database.
+                await loop.run_in_executor(self._pool, listener.close)
+                self._is_heard = False
+                await self._is_wanted.wait()
             try:
                 is_changed = await loop.run_in_executor(self._pool, listener.wait, HEAR_SECONDS)
                 self._is_heard = True

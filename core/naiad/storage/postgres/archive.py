@@ -60,7 +60,8 @@ update naiad.run_pack p set data = null, object = %s, place = new.place, length 
 from unnest(%s::int[], %s::bigint[], %s::bigint[], %s::int[]) as new (id, crc, place, length)
 where p.run = %s and p.id = new.id and p.crc = new.crc and p.data is not null
 """
-DONE = "update naiad.run set archived_at = null where number = %s"
+DONE = "update naiad.run set archived_at = null where number = %s and archived_at <= now()"
+"""Not if a fold, for which it may have to wait, has added rows meanwhile and named a later time."""
 
 
 class Archive:

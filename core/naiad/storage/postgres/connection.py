@@ -10,7 +10,7 @@ import contextlib
 import re
 import select
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -142,9 +142,19 @@ def refusal(error: Exception) -> StorageError:
 class PostgresConnection(Connection):
     """One transaction in one schema; its statements are those of `naiad.storage.sql`."""
 
-    def __init__(self, raw: psycopg.Connection[Any], schema: str, run: int = 0) -> None:
-        """Choose the schema for the rest of the transaction, and the number of the run whose rows it shows."""
+    def __init__(
+        self, raw: psycopg.Connection[Any], schema: str, run: int = 0, release: Callable[[], object] = int
+    ) -> None:
+        """Choose the schema for the rest of the transaction, and the number of the run whose rows it shows.
+
+        Args:
+            raw: the transaction.
+            schema: with the tables.
+            run: the number.
+            release: ends the transaction before its block does, if nothing more is asked; of a fold it does nothing.
+        """
         self.own = raw
+        self.release = release
         # Local to the transaction (true): the connection goes back to a pool that all runs share.
         raw.execute("select set_config('search_path', %s, true), set_config('naiad.run', %s, true)", [schema, str(run)])
 
@@ -195,8 +205,9 @@ class RunDatabase(Database):
     @contextlib.contextmanager
     def begin(self) -> Iterator[Connection]:
         """Begin a transaction that shows the rows of the run."""
-        with transaction(self._engine, is_read_only=True) as raw:
-            yield PostgresConnection(raw, RUN, self._run)
+        with contextlib.ExitStack() as held:
+            raw = held.enter_context(transaction(self._engine, is_read_only=True))
+            yield PostgresConnection(raw, RUN, self._run, held.close)
 
     connect = begin
 

@@ -15,6 +15,7 @@ from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import coarser, decode_pyramid
 from naiad.storage.local.index.rows import PYRAMID_TYPES, PackRow, PyramidRow, is_whole_pack, typed
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres.connection import PostgresConnection
 from naiad.storage.postgres.objects import Objects
@@ -61,8 +62,10 @@ class PostgresIndex(Index):
             StorageError: the objects cannot be used now.
         """
         low = chunk_key(field_id, 0)
-        rows = self._rows(connection, CHUNKS, low + numbers.start, low + numbers.stop)
-        content = self._content([row[at : at + 4] for at in (3, 7) for row in rows])
+        return self._chunks(connection, self._rows(connection, CHUNKS, low + numbers.start, low + numbers.stop))
+
+    def _chunks(self, connection: Connection, rows: list[Any]) -> list[Any]:
+        content = self._content(connection, [row[at : at + 4] for at in (3, 7) for row in rows])
         both = zip(rows, content[: len(rows)], content[len(rows) :], strict=True)
         return typed([ChunkRow._make((*row[:3], pyramid, data)) for row, pyramid, data in both], CHUNK_TYPES)
 
@@ -72,13 +75,24 @@ class PostgresIndex(Index):
 
     def packs(self, connection: Connection, field_id: int) -> list[Any]:
         """The packs that may hold points of a field, without damaged ones; raises as `chunks`."""
-        return list(filter(is_whole_pack, self._packs(connection, PACKS_OF, field_id, field_id)))
+        rows = self._rows(connection, PACKS_OF, field_id, field_id)
+        return list(filter(is_whole_pack, self._packs(connection, rows)))
+
+    def remnant(self, connection: Connection, state: FieldState) -> tuple[list[Any], list[Any]]:
+        """The chunks and packs in which points of a series lie of which a deletion took some; raises as `chunks`."""
+        assert state.remnant is not None
+        number = state.remnant.id
+        low = chunk_key(number, 0)
+        # All rows before any content, which is read after the transaction.
+        chunks = self._rows(connection, CHUNKS, low, low + EVERY_CHUNK.stop)
+        packs = self._rows(connection, PACKS_OF, number, number)
+        return self._chunks(connection, chunks), list(filter(is_whole_pack, self._packs(connection, packs)))
 
     def all_rows(self, connection: Connection, table: str, keys: Sequence[int], damages: list[Damage]) -> list[Any]:
         """All rows of a table; raises as `chunks`."""
         if table != "pack":
             return super().all_rows(connection, table, keys, damages)
-        return self._packs(connection, ALL_PACKS)
+        return self._packs(connection, self._rows(connection, ALL_PACKS))
 
     def coarse_pyramids(self, connection: Connection, field_id: int) -> list[Any]:
         """The pyramids of a field: the coarser ones of many chunks, and those of the chunks that have none.
@@ -115,21 +129,28 @@ class PostgresIndex(Index):
         """The pyramids of chunks with some numbers, without those in some windows."""
         low = chunk_key(field_id, 0)
         rows = self._rows(connection, FINE, low + numbers.start, low + numbers.stop, WINDOW, [*windows])
-        content = self._content([row[2:6] for row in rows])
+        content = self._content(connection, [row[2:6] for row in rows])
         return [PyramidRow(row[0], row[1], pyramid) for row, pyramid in zip(rows, content, strict=True)]
 
-    def _packs(self, connection: Connection, query: str, *parameters: int) -> list[PackRow]:
-        rows = self._rows(connection, query, *parameters)
-        content: list[Any] = self._content([row[5:9] for row in rows])
+    def _packs(self, connection: Connection, rows: list[Any]) -> list[PackRow]:
+        content: list[Any] = self._content(connection, [row[5:9] for row in rows])
         return [PackRow._make((*row[:5], data)) for row, data in zip(rows, content, strict=True)]
 
-    def _content(self, wanted: Sequence[tuple[bytes | None, str | None, int, int]]) -> list[bytes | None]:
-        """Return bytes, each given by itself, or by the name of its object with place and length."""
+    def _content(
+        self, connection: Connection, wanted: Sequence[tuple[bytes | None, str | None, int, int]]
+    ) -> list[bytes | None]:
+        """Return bytes, each given by itself, or by the name of its object with place and length.
+
+        Where some lie in objects, the transaction of a reader is over then: a few readers that wait for a slow store
+        of objects would hold every connection, and nothing would be accepted any more.
+        """
         found = [data for data, *_ in wanted]
         by_object: dict[str, list[int]] = {}
         for at, (_, name, _, length) in enumerate(wanted):
             if name is not None and length:
                 by_object.setdefault(name, []).append(at)
+        if by_object:
+            _own(connection).release()
         # Together for each object, since the pyramids and the chunks of a series lie one after the other there.
         for name, places in by_object.items():
             for at, data in zip(places, self._objects.read(name, [wanted[at][2:] for at in places]), strict=True):
@@ -140,8 +161,12 @@ class PostgresIndex(Index):
         return list(self._run_own(connection, query, *parameters).fetchall())
 
     def _run_own(self, connection: Connection, query: str, *parameters: object) -> Any:
-        assert isinstance(connection, PostgresConnection)
-        return connection.own.execute(query, [self._run, *parameters])
+        return _own(connection).own.execute(query, [self._run, *parameters])
+
+
+def _own(connection: Connection) -> PostgresConnection:
+    assert isinstance(connection, PostgresConnection)
+    return connection
 
 
 def _coarser(rows: list[PyramidRow]) -> bytes | None:
