@@ -13,15 +13,17 @@ import psycopg
 import pytest
 from postgres_server import Cluster, wait_for
 
+from naiad import clock
 from naiad.container_kinds import RUN, RunId
 from naiad.errors import RunNotFound, StorageError
 from naiad.ids import new_uid
 from naiad.ops import Assign, Define, Open, encode_ops
 from naiad.storage.base import Change
 from naiad.storage.local.journal.frames import encode_frame
+from naiad.storage.postgres import folding
 from naiad.storage.postgres import receiver as postgres_receiver
 from naiad.storage.postgres import store as postgres_store
-from naiad.storage.postgres.connection import RUN_LOCKS, transaction
+from naiad.storage.postgres.connection import CATALOG_LOCK, RUN_LOCKS, transaction
 from naiad.storage.postgres.folding import drop
 from naiad.storage.postgres.receiver import Receiver
 from naiad.storage.postgres.store import PostgresStore
@@ -338,3 +340,22 @@ def limited(cluster: Cluster, limit: str) -> Iterator[None]:
             yield
         finally:
             set_all("reset statement_timeout")
+
+
+def test_long_fold_of_a_reader_is_not_lost_for_a_lock_that_is_held_a_moment(
+    cluster: Cluster, opened: list[tuple[PostgresStore, Receiver]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reader would do the work anew, and no worker while one of them does."""
+    receiver = opened[0][1]
+    monkeypatch.setattr(folding, "LAST_SECONDS", 60.0)  # of a busy machine
+    run = registered(receiver)
+    number = numbered(cluster, run)
+    receiver.accept([begun(run)])
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%%xact_lock(%%'"
+    with psycopg.connect(cluster.postgres.url) as other:
+        other.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
+        reading = ThreadPoolExecutor(1).submit(receiver._folder.fold, number, until=clock.monotonic())
+        wait_for(lambda: reading.done() or cluster.ask(waiting) != [(0,)], "the wait for the catalog")
+
+    assert "" == reading.result(60)
+    assert 0 == rows(cluster, run)

@@ -89,6 +89,8 @@ DROPPED = (
 BOUND = "select set_config('statement_timeout', '60s', true), set_config('lock_timeout', %s, true)"
 LOCK_SECONDS = 10.0
 """The longest wait of a worker for one lock."""
+LAST_SECONDS = 1.0
+"""The least wait for the last lock, which others hold for milliseconds: all work of the fold would be lost for it."""
 
 
 class Registry(NamedTuple):
@@ -240,7 +242,7 @@ class Folder:
             reader = PostgresReader(place)
         # Made before the lock of the catalog is taken, which all folds share until they commit.
         entry = entry_of(reader, Registry(name, project), Stamp("", ""))
-        _bind(raw, until)
+        _bind(raw, until if until is None else max(until, clock.monotonic() + LAST_SECONDS))
         raw.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
         put(PostgresConnection(raw, CATALOG), [entry])
         raw.execute("select set_config('search_path', 'public', true)")
