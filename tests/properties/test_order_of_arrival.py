@@ -5,8 +5,10 @@ The oracle looks at all ops at once, sorted by (time, writer, sequence); nothing
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +39,8 @@ from naiad.slots import SEGMENT_HEADER
 from naiad.storage.local.index.compact import compact
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.integrity.losses import Losses
+from naiad.storage.local.integrity.salvage import salvage
 from naiad.storage.local.journal.files import Source, list_journal
 from naiad.storage.local.journal.frames import encode_frame, file_header
 from naiad.storage.local.journal.point_log import record
@@ -462,3 +466,21 @@ def test_index_is_one_in_every_order_and_grouping_of_files(
             compact(folder)
             found = differences(folder, history)
             assert [] == found, (found, order)
+
+
+def test_points_of_a_series_whose_row_was_lost_go_to_no_other_series(tmp_path: Path) -> None:
+    """The next new field may get the number in the index that the lost one had."""
+    old, new = RunDirectory(tmp_path / "old"), RunDirectory(tmp_path / "new")
+    for folder in (old, new):
+        folder.journal.mkdir(parents=True)
+    put_file(old, "1-w", 1, [Open("1-w", 1, "host", "boot", 1, "owner", 1.0), Define(1, "lost", False, 1.0)], 1)
+    fold(Fold(old), old)
+    with contextlib.closing(sqlite3.connect(old.index)) as connection, connection:
+        connection.execute("UPDATE field SET crc = crc + 1 WHERE path = 'lost'")
+    salvage(old, new, Losses(), 1)
+    put_file(new, "1-w", 2, [Define(2, "other", False, 2.0), LoggedPoint(2, 1, 5.0, 2.0)], 3)
+    fold(Fold(new), new)
+    put_file(new, "1-w", 3, [LoggedPoint(1, 2, 99.0, 3.0)], 4)
+    fold(Fold(new), new)
+
+    assert [5.0] == Reader(new).points("other").values.tolist()

@@ -76,6 +76,7 @@ def salvage(old: RunDirectory, new: RunDirectory, losses: Losses, folds: int) ->
         projection, head, _positions, _damages = index.load_whole(connection)
         changes = Changes()
         losses.points += _set_right(index, connection, projection, changes)
+        _forget_lost(projection)
         index.commit(connection, projection, head, changes)
 
 
@@ -270,6 +271,14 @@ def _set_right(index: Index, connection: Connection, projection: Projection, cha
         _recount(index, connection, state, shares.get(state.id, []))
         projection.touch(state)
     return lost
+
+
+def _forget_lost(projection: Projection) -> None:
+    """Let no number of a writer mean a field that is lost: the next new field gets its number in the index."""
+    for writer in projection.writers.values():
+        for number in range(1, len(writer.fields) + 1):
+            projection.owner_of(writer.name, number)  # notes in the writer that there is none
+        projection.touched_writers.add(writer.name)
 
 
 def _add_nameless(index: Index, connection: Connection, projection: Projection, number: int, changes: Changes) -> None:
