@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -100,6 +101,36 @@ def test_repair_of_a_whole_run_changes_nothing(short: RunDirectory) -> None:
 
     assert Repair(None, [], 143, 2 * POINTS + 200 + 2, 0) == done
     assert before == contents(short.path)
+
+
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_repair_of_a_run_killed_before_its_seal_leaves_no_log_beside_a_sealed_index(
+    tmp_path: Path, is_torn: bool
+) -> None:
+    """A sealed run is read without a log: the points in one that a reader had held open were gone."""
+    child = os.fork()
+    if not child:
+        writer = begun(tmp_path / "store")
+        writer.wait()
+        Maintenance(writer.folder, Tuning.from_environment()).fold(writer.journal)
+        fid = writer.bind("late")
+        writer.points(fid, [0.5] * 9, range(9), [1e9] * 9)
+        Maintenance.finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+        writer.stop()
+    os.waitpid(child, 0)
+    [folder] = Store.locate(tmp_path / "store").folders()
+    if is_torn:
+        with only(folder, "ops").open("ab") as stream:
+            stream.write(b"torn")
+    with contextlib.closing(sqlite3.connect(folder.index)) as reading:
+        reading.execute("SELECT count(*) FROM field").fetchone()
+
+        repair(folder)
+
+        assert folder.seal.exists()
+        assert 9 == len(Reader(folder).points("late").values)
+    assert [] == verify(folder)
+    assert not folder.index.with_name("run.db-wal").exists()
 
 
 def test_repair_of_a_whole_killed_run_folds_it(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def _repair(folder: RunDirectory) -> Repair:
         for damage in found.damages:
             losses.suspect(damage.path)
     if found.is_stopped or found.is_ended:
-        write_seal(folder)
+        _seal(folder)
     if (folder.path.parent.parent / "format").exists():  # a run beside its store has no catalog to tell
         folder.mark_changed()
     return _told(folder, kept, found, losses)
@@ -140,10 +140,17 @@ def _fold_whole(folder: RunDirectory, found: Findings) -> bool:
         return False
     Maintenance(folder, Tuning.from_environment()).fold(None)
     if found.is_ended:
-        write_seal(folder)
+        _seal(folder)
     if (folder.path.parent.parent / "format").exists():
         folder.mark_changed()
     return True
+
+
+def _seal(folder: RunDirectory) -> None:
+    """Seal the run. A sealed index is read without its log, where a fold stays while another process reads the run."""
+    if folder.index.exists():
+        make_single_file(folder.index)
+    write_seal(folder)
 
 
 def _refuse_if_written(folder: RunDirectory, *, may_be_silent: bool) -> None:
