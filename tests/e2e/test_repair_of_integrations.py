@@ -84,7 +84,9 @@ def answers(folder: RunDirectory) -> dict[str, Rows]:
         elif kind in ("string_series", "file_series"):
             found[path] = [*map(repr, zip(*map(list, reader.texts(path)), strict=True))]
         elif kind == "file_set":
-            found[path] = [*map(repr, reader.projection().fields[path][kind].members.items())]
+            state = reader.projection().alive(path, kind)
+            assert state is not None
+            found[path] = [*map(repr, state.members.items())]
         elif path not in DERIVED:
             found[path] = [repr(reader.atom(path)[1])]
     return found

@@ -195,6 +195,7 @@ def test_page_of_one_replica_shows_what_another_takes_also_after_lost_connection
 
 def test_replica_listens_no_longer_than_a_page_is_open(cluster: Cluster) -> None:
     """Notices that nobody reads would fill the connection, and after it the queue of the database."""
+    wait_for(lambda: len(cluster.ask(LISTENERS)) >= 2, "the connections of both workers")
     others = {pid for (pid,) in cluster.ask(LISTENERS)}
     stream = Stream(cluster.replicas[0], cluster.token, "closed")
     try:
