@@ -46,7 +46,7 @@ and not exists (select from naiad.run_field f where f.run = c.run and f.id = c.f
 
 
 class PostgresIndex(Index):
-    """The index of one run of a database: what lies in objects is read from there, and all else as in a folder."""
+    """The index of one run of a database, with the points that lie in objects."""
 
     def __init__(self, folder: RunDirectory, database: Database, objects: Objects, run: int) -> None:
         super().__init__(folder, database)

@@ -1,4 +1,4 @@
-"""Notices: processes over one database learn of changes by LISTEN and NOTIFY, and need not look again and again.
+"""Notices of changes between the processes over one database, by LISTEN and NOTIFY.
 
     replica that takes bytes, fold, deletion       replica with a page that is open, worker
     1 commit                                       1 LISTEN, on a connection of its own
@@ -45,7 +45,7 @@ class Sender:
         self._sent: dict[str, float] = {}
 
     def send(self, *channels: str) -> None:
-        """Send notices on some channels, after a commit; without a database nobody hears them."""
+        """Send notices on some channels, after a commit; none is sent while the database is away."""
         now = clock.monotonic()
         left = [each for each in channels if now >= self._sent.get(each, -math.inf) + SPARE_SECONDS]
         if not left:

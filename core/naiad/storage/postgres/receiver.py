@@ -223,7 +223,7 @@ class Receiver:
         known: Mapping[RunId, Mapping[str, Position]],
         files: Collection[tuple[RunId, str]],
     ) -> set[tuple[RunId, str]]:
-        """Store what a group takes of some files; return the files that others have changed meanwhile."""
+        """Store the bytes of a group of some files; return the files that others have changed meanwhile."""
         # Sorted by key: two replicas that update rows in different orders would block each other for ever.
         changed = sorted((numbers[key[0]], key[1], key) for key in group.changed if key in files)
         befores = [known[run].get(file) for _, _, (run, file) in changed]
