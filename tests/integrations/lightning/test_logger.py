@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
+import time
 import wave
 from pathlib import Path
 from typing import Any
@@ -468,14 +470,15 @@ def test_user_who_makes_warnings_errors_hears_of_them() -> None:
 
 
 def test_stopped_run_of_a_logger_leaves_no_thread(lightning: Any, batches: Any, model: Any, fit: Any) -> None:
-    import threading
-
     before = set(threading.enumerate())
     logger = NaiadLogger()
     trainer = fit(logger, model=model, max_epochs=1)
     trainer.validate(model, batches, verbose=False)
     logger.experiment.stop()
 
+    until = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < until:  # one waits for a round of all
+        time.sleep(0.01)
     assert set() == set(threading.enumerate()) - before
 
 
