@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from msgspec import structs
 from tests.properties.test_order_of_arrival import _ops, fold, histories, put_file
 
-from naiad.ops import Define, Delete, Open, Strings
+from naiad.ops import Assign, Define, Delete, Open, Strings
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.replay import write_replay
 from naiad.storage.local.journal.files import Source, list_journal
@@ -54,6 +54,18 @@ def opened_first(history: dict[str, list[list[Any]]]) -> dict[str, list[list[Any
 
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(histories())
+@example(
+    {
+        "0-w": [
+            [
+                Open("0-w", 1, "host", "boot", 1, "owner", 0.0),
+                Assign("a", "float", 0, 0.0),
+                Define(1, "a", True, 0.0),
+                Delete("a", 0.0),
+            ]
+        ]
+    }
+)
 def test_replay_of_an_index_adds_up_to_the_same_run(history: dict[str, list[list[Any]]]) -> None:
     history = opened_first(without_deletions_by_others(history))
     with tempfile.TemporaryDirectory() as place:

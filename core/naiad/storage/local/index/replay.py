@@ -290,7 +290,8 @@ def _replay_members(
 
 def _replay_deletions(journals: dict[str, _Journal], path: str, tombstone: FieldState) -> None:
     assert tombstone.deletions is not None
-    for kind, times in sorted(tombstone.deletions.deleted.items()):
+    # A definition that begins anew exists until a deletion of all kinds of the same time, so those come last.
+    for kind, times in sorted(tombstone.deletions.deleted.items(), key=lambda item: (item[0] == ANY, item[0])):
         for name, at in sorted(times.items()):
             if name not in journals:
                 continue
