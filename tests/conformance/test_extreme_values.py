@@ -29,7 +29,7 @@ VALUES: list[Any] = [
     set(), dt.datetime.min, dt.datetime.max, dt.datetime.min.replace(tzinfo=HOUR), dt.datetime.max.replace(tzinfo=UTC),
     dt.datetime.max.replace(tzinfo=dt.timezone(dt.timedelta(hours=-10))),
     dt.datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), dt.date.min, dt.date.max, dt.timedelta.max,
-    np.float16("nan"), np.uint64(2**64 - 1), np.datetime64("NaT"), np.datetime64(-(2**62), "us"),
+    np.float16("nan"), np.uint64(2**64 - 1), np.datetime64("NaT", "s"), np.datetime64(-(2**62), "us"),
     np.datetime64(2**62, "us"), pd.NaT, pd.Timestamp.min, pd.Timestamp.max, File.from_content(b""), Path("x"), 1 + 2j,
 ]  # fmt: skip
 STEPS: list[Any] = [

@@ -210,7 +210,7 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (np.array((1, 2.0), dtype="i4,f8"), "numpy.ndarray"),
     (np.array([None]), "numpy.ndarray"),
     (np.ma.masked, "MaskedConstant"),
-    (np.datetime64("NaT"), "numpy.datetime64"),
+    (np.datetime64("NaT", "s"), "numpy.datetime64"),
     (pd.NaT, "NaTType"),
     (pd.NA, "NAType"),
     (pd.DataFrame({"a": [1]}), "DataFrame: shape (1, 1)"),

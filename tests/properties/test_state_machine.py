@@ -29,7 +29,7 @@ from verbs import EPOCH, Clock, Verb, end, perform
 from worker import Foreman, Job, Report
 
 import naiad
-from naiad import clock, handler
+from naiad import clock, handler, packing
 from naiad.errors import LimitWarning, NaiadError, ReadOnlyWarning
 from naiad.settings import Tuning
 from naiad.storage.local.index.compact import compact
@@ -120,7 +120,7 @@ class RunMachine(RuleBasedStateMachine):
         finally:
             for run in self.runs.values():
                 run.stop()
-            clock.now = handler.now = clock_of_machine
+            clock.now = handler.now = packing.now = clock_of_machine
             for name in self.environment:
                 os.environ.pop(name, None)
             shutil.rmtree(self.place)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import naiad
-from naiad import clock, handler
+from naiad import clock, handler, packing
 
 EPOCH = 1_800_000_000.0
 """Later than every timestamp that the machine gives, so that points without one are known by their times."""
@@ -35,7 +35,7 @@ class Clock:
         return self.time
 
     def put_in_place(self) -> None:
-        clock.now = handler.now = self
+        clock.now = handler.now = packing.now = self
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from lightning.pytorch.loggers import CSVLogger
 
 import naiad
 from naiad.errors import ImportRefused, InvalidArgument
@@ -16,7 +15,8 @@ from naiad.importers.ledger import Ledger
 
 
 def test_metrics_of_lightnings_csv_logger(store: Path, tmp_path: Path) -> None:
-    logger = CSVLogger(tmp_path, name="digits")
+    loggers = pytest.importorskip("lightning.pytorch.loggers", reason="Lightning needs PyTorch")
+    logger = loggers.CSVLogger(tmp_path, name="digits")
     logger.log_hyperparams({"lr": 0.1, "name": "small"})
     for step in range(5):
         logger.log_metrics({"train_loss": 1 / (step + 1), "epoch": step // 2}, step=step)
