@@ -98,7 +98,8 @@ def application(
 async def _life(server: Server) -> AsyncIterator[None]:
     """Commit and fold while the server runs."""
     server.folding.begin(server.receiver)
-    loops = server.intake.commit_groups(), server.folding.fold_runs(), _follow(server.tokens, server.quotas)
+    await anyio.to_thread.run_sync(server.look)
+    loops = server.intake.commit_groups(), server.folding.fold_runs(), _follow(server)
     tasks = [asyncio.create_task(each) for each in loops]
     try:
         yield
@@ -136,7 +137,7 @@ class _Counted:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        epoch = self._server.receiver.epoch.encode()
+        epoch = self._server.epoch.encode()
         metrics = self._server.metrics
         headers = {name.lower(): value for name, value in scope["headers"]}
         scope = self._named(scope, headers)
@@ -329,10 +330,10 @@ def _facts(token: Token, receiver: Receiver) -> dict[str, Any]:
     }
 
 
-async def _follow(tokens: Tokens, quotas: Quotas) -> None:
+async def _follow(server: Server) -> None:
     """Look at tokens and quotas every few seconds. While the database is away, those known before count."""
     while True:
-        for each in (tokens, quotas):
+        for each in (server.tokens, server.quotas, server):
             with contextlib.suppress(StorageError):
                 await anyio.to_thread.run_sync(each.look)
         await asyncio.sleep(LOOK_SECONDS)

@@ -5,7 +5,8 @@
     request      check, wait ----'   (a thread)            '---- answer
     request      check, wait ------- next group, while the first is committing
 
-So a commit's wait for the disk is shared by all requests that came during the one before.
+So a commit's wait for the disk is shared by all requests that came during the one before. Large requests have a lane
+of their own: their bytes go into the store of objects first, whose wait the others need not share.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from naiad_web.server.answers import Problem
 MOST_QUEUED = 64 * 1024 * 1024
 MOST_PARTS = 1_000
 MOST_BYTES = 16 * 1024 * 1024
+LARGE_BYTES = 256 * 1024
+"""A request with as many bytes is committed with other large ones alone."""
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_BYTES = 256 * 1024 * 1024
 SLOWER = ((0.9, 30.0), (0.75, 10.0), (0.5, 4.0), (0.25, 2.0))
@@ -52,6 +55,44 @@ class _Waiting:
         self.size = sum(len(piece.data) for piece in self.pieces)
 
 
+class _Lane:
+    """Requests that are committed one group after the other, and the thread that does it."""
+
+    def __init__(self, name: str) -> None:
+        self.waiting: list[_Waiting] = []
+        self.is_wanted = asyncio.Event()
+        # One thread, so that groups are committed in the order in which they came.
+        self.pool = ThreadPoolExecutor(1, name)
+        self.busy = 0.0
+        """The share of time that commits take."""
+
+    def add(self, waiting: _Waiting) -> None:
+        """Let a request wait for the next group."""
+        self.waiting.append(waiting)
+        self.is_wanted.set()
+
+    def next_group(self) -> list[_Waiting]:
+        """Take the requests that have waited longest, as many as a group may have."""
+        group: list[_Waiting] = []
+        parts = size = 0
+        # A group ends at the limit, and has at least one request, however large that is.
+        for each in self.waiting:
+            parts, size = parts + len(each.pieces), size + each.size
+            if group and (parts > MOST_PARTS or size > MOST_BYTES):
+                break
+            group.append(each)
+        self.waiting = self.waiting[len(group) :]
+        if not self.waiting:
+            self.is_wanted.clear()
+        return group
+
+    def note_busy(self, took: float, passed: float) -> None:
+        """Count the duration of a commit, and the time since the one before."""
+        # An exponential average over some seconds, weighted by the time that passed: rounds may take a millisecond
+        # or half a minute.
+        self.busy += (1 - math.exp(-passed / BUSY_SECONDS)) * (took / passed - self.busy)
+
+
 class Intake:
     """Takes checked requests and lets a receiver accept them, many at once."""
 
@@ -59,19 +100,16 @@ class Intake:
         self._receiver = receiver
         self._folding = folding
         self._metrics = metrics
-        self._waiting: list[_Waiting] = []
+        self._small, self._large = _Lane("naiad-commit"), _Lane("naiad-commit-large")
         self._queued = 0
-        self._is_wanted = asyncio.Event()
-        # One thread, so that groups are committed in the order in which they came.
-        self._pool = ThreadPoolExecutor(1, "naiad-commit")
-        self._busy = 0.0
         self._uncopied = 0
         self._checked_at = clock.monotonic()
 
     @property
     def after(self) -> float:
         """Seconds until a client shall come back."""
-        return next((seconds for share, seconds in SLOWER if self._busy > share), SOONEST)
+        busy = max(self._small.busy, self._large.busy)
+        return next((seconds for share, seconds in SLOWER if busy > share), SOONEST)
 
     def require_room(self, size: int) -> None:
         """Raise if so many bytes more do not fit into the queue.
@@ -94,34 +132,33 @@ class Intake:
         waiting = _Waiting(pieces, sealings, writers, asyncio.get_running_loop().create_future())
         self._queued += waiting.size
         self._metrics.queue.set(self._queued)
-        self._waiting.append(waiting)
-        self._is_wanted.set()
+        (self._large if waiting.size >= LARGE_BYTES else self._small).add(waiting)
         return await waiting.answer
 
     async def commit_groups(self) -> None:
         """Commit group after group, for ever."""
+        await asyncio.gather(self._commit_lane(self._small), self._commit_lane(self._large))
+
+    async def _commit_lane(self, lane: _Lane) -> None:
         loop = asyncio.get_running_loop()
         idle_since = clock.monotonic()
         while True:
             # The time limit is for the checkpoint, which is due without any request too.
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._is_wanted.wait(), CHECKPOINT_SECONDS)
-            group = self._next_group()
+                await asyncio.wait_for(lane.is_wanted.wait(), CHECKPOINT_SECONDS)
+            group = lane.next_group()
             began = clock.monotonic()
             if group:
-                await loop.run_in_executor(self._pool, self._commit, group, loop)
-            took = clock.monotonic() - began
-            # An exponential average over some seconds, weighted by the time that passed: rounds may take a
-            # millisecond or half a minute.
-            passed = max(clock.monotonic() - idle_since, 1e-6)
-            self._busy += (1 - math.exp(-passed / BUSY_SECONDS)) * (took / passed - self._busy)
-            idle_since = clock.monotonic()
+                await loop.run_in_executor(lane.pool, self._commit, group, loop)
+            ended = clock.monotonic()
+            lane.note_busy(ended - began, max(ended - idle_since, 1e-6))
+            idle_since = ended
             self._queued -= sum(each.size for each in group)
             self._metrics.queue.set(self._queued)
             self._uncopied += sum(each.size for each in group)
-            is_old = clock.monotonic() > self._checked_at + CHECKPOINT_SECONDS
+            is_old = ended > self._checked_at + CHECKPOINT_SECONDS
             if self._uncopied and (is_old or self._uncopied > CHECKPOINT_BYTES):
-                self._uncopied, self._checked_at = 0, clock.monotonic()
+                self._uncopied, self._checked_at = 0, ended
                 # beside the commits, which it need not delay; the pool of the loop has threads for it
                 self._checkpoint = loop.run_in_executor(None, self._store_all)
 
@@ -129,24 +166,11 @@ class Intake:
         """Commit the rest of the queue, and stop."""
         loop = asyncio.get_running_loop()
         # Requests that were taken are answered, also while the server ends.
-        while group := self._next_group():
-            await loop.run_in_executor(self._pool, self._commit, group, loop)
-        self._pool.shutdown(wait=True)
+        for lane in (self._small, self._large):
+            while group := lane.next_group():
+                await loop.run_in_executor(lane.pool, self._commit, group, loop)
+            lane.pool.shutdown(wait=True)
         await loop.run_in_executor(None, self._store_all)
-
-    def _next_group(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        parts = size = 0
-        # A group ends at the limit, and has at least one request, however large that is.
-        for each in self._waiting:
-            parts, size = parts + len(each.pieces), size + each.size
-            if group and (parts > MOST_PARTS or size > MOST_BYTES):
-                break
-            group.append(each)
-        self._waiting = self._waiting[len(group) :]
-        if not self._waiting:
-            self._is_wanted.clear()
-        return group
 
     def _commit(self, group: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
         pieces = [piece for each in group for piece in each.pieces]

@@ -39,6 +39,12 @@ class Server:
     rules: ServerRules
     proxies: Proxies
     quotas: Quotas
+    epoch: str = ""
+    """That of the receiving end; empty while its database has not been reached yet."""
+
+    def look(self) -> None:
+        """Ask for the epoch, unless it is known."""
+        self.epoch = self.epoch or self.receiver.epoch
 
     def registered(self, uid: str, grant: ServerGrant) -> Registered | None:
         """Return a container that a token may write; None if there is none."""

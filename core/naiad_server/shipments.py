@@ -48,12 +48,13 @@ async def register(server: Server, request: Request, grant: ServerGrant) -> Any:
     if kind is None:
         raise Problem(400, "BadRequest", f"There is no kind {shown(takes.kind)}.", argument="kind")
     project = server.project(takes.project, grant)
-    # A uid of another project is answered as one that does not exist: a 403 would say that it does.
-    known = server.receiver.find(takes.uid)
-    if known is not None and grant.project not in (None, known.project):
-        raise Problem(404, "RunNotFound", f"There is no {kind.noun} {takes.uid}.")
 
+    # In a thread, which waits for the database, so that no other request does.
     def made() -> tuple[Registered, bool]:
+        # A uid of another project is answered as one that does not exist: a 403 would say that it does.
+        known = server.receiver.find(takes.uid)
+        if known is not None and grant.project not in (None, known.project):
+            raise Problem(404, "RunNotFound", f"There is no {kind.noun} {takes.uid}.")
         if known is None and server.quotas.most(project, "runs") is not None:
             server.quotas.require(project, "runs", 1, server.receiver.count(project))
         return server.receiver.register(
@@ -95,7 +96,8 @@ async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
     server.intake.require_room(int(length) if length.isdigit() else bodies.LARGEST)
     takes = await body_of(request, JournalBody, is_binary=True)
     size = sum(len(part[5]) for part in takes.parts)
-    if size < SMALL and not any(part[3] == CONTENT for part in takes.parts):
+    is_small = size < SMALL and not any(part[3] == CONTENT for part in takes.parts)
+    if is_small and all(map(server.receiver.is_at_hand, _uids(takes))):
         checked = _checked(server, grant, takes)
     else:
         checked = await anyio.to_thread.run_sync(_checked, server, grant, takes)
@@ -117,7 +119,19 @@ async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
         for project, count in points.items():
             server.quotas.add(project, "points-per-day", count)
     server.metrics.parts.labels("refused").inc(len(checked.refused))
-    return _answer(server, grant, takes, checked, accepted)
+    # One that was deleted meanwhile, or of which nothing was taken, is looked up in the database.
+    if not checked.refused and all(map(server.receiver.is_at_hand, _uids(takes))):
+        return _answer(server, grant, takes, checked, accepted)
+    return await anyio.to_thread.run_sync(_answer, server, grant, takes, checked, accepted)
+
+
+def _uids(takes: JournalBody) -> set[str]:
+    """The containers that a request is about."""
+    return {
+        *(each[0] for each in takes.writers),
+        *(each[0] for each in takes.parts),
+        *(each[0] for each in takes.sealed),
+    }
 
 
 def _checked(server: Server, grant: ServerGrant, takes: JournalBody) -> _Checked:
@@ -227,7 +241,7 @@ def _answer(server: Server, grant: ServerGrant, takes: JournalBody, checked: _Ch
 async def positions(server: Server, request: Request, grant: ServerGrant) -> Any:
     """How far each file of a container was received."""
     uid = request.path_params["uid"]
-    found = server.registered(uid, grant)
+    found = await anyio.to_thread.run_sync(server.registered, uid, grant)
     if found is None:
         raise Problem(404, "RunNotFound", f"There is no run {uid[:100]!r}.")
     known = await anyio.to_thread.run_sync(server.receiver.received, found.run)

@@ -12,20 +12,24 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 
 from naiad.errors import StorageError
 from naiad.storage.base import Listener
 from naiad.storage.opening import database_folder
-from naiad.storage.receiving import Accepted, Receiver
+from naiad.storage.receiving import Accepted, Receiver, RunFolder
 from naiad_server.metrics import Metrics
 
 LOOK_SECONDS = 0.5
 REST_SECONDS = 5.0
 """How often due runs are looked for without a notice."""
 BACK_OFF_SECONDS = 5.0
+LONGEST_BACK_OFF = 300.0
+"""The longest pause of the archive after it has failed again and again."""
 STOP_SECONDS = 8.0
+ARCHIVE_STOP_SECONDS = 4.0
 DATABASE, OBJECTS = "NAIAD_SERVER_DATABASE", "NAIAD_SERVER_OBJECTS"
 """Where a worker finds its addresses: a command line would show the password to all of the machine."""
 PROGRAM = "import sys; sys.path[:] = {path!r}\nfrom naiad_server.workers import main; main()"
@@ -84,8 +88,6 @@ class NoWorker(Worker):
 
 def main() -> None:
     """Fold due runs until the standard input ends: one line for each fold, with the problem if there is one."""
-    import threading
-
     ended = threading.Event()
 
     def watch() -> None:
@@ -99,8 +101,18 @@ def main() -> None:
 
 
 def fold_due(database: str, objects: str, is_over: Callable[[], bool], told: Callable[[str], None]) -> None:
-    """Fold the runs of a database that are due, until it is over."""
+    """Fold the runs of a database that are due, until it is over, and archive old rows beside."""
     folder = database_folder(database, objects)
+    archive = threading.Thread(target=_archive_rows, args=(folder, is_over), name="naiad-archive", daemon=True)
+    archive.start()
+    try:
+        _fold_runs(folder, is_over, told)
+    finally:
+        # A move happens whole or not at all, as a fold does; one that waits for the objects is not waited for.
+        archive.join(ARCHIVE_STOP_SECONDS)
+
+
+def _fold_runs(folder: RunFolder, is_over: Callable[[], bool], told: Callable[[str], None]) -> None:
     listener = folder.listener()
     while not is_over():
         try:
@@ -109,13 +121,32 @@ def fold_due(database: str, objects: str, is_over: Callable[[], bool], told: Cal
                 if is_over():
                     return
                 told(folder.fold(number))
-            if not due and not folder.archive():
+            if not due:
                 _rest(listener, min(seconds, REST_SECONDS), is_over)
         except StorageError as error:  # the database is away: it is asked again until it is back
             _log.warning("%s", error)
-            until = time.monotonic() + BACK_OFF_SECONDS
-            while time.monotonic() < until and not is_over():
-                time.sleep(LOOK_SECONDS)
+            _pause(BACK_OFF_SECONDS, is_over)
+
+
+def _archive_rows(folder: RunFolder, is_over: Callable[[], bool]) -> None:
+    """Move old rows into objects, in a thread: folds go on while the objects are slow or away."""
+    back_off = BACK_OFF_SECONDS
+    while not is_over():
+        try:
+            if not folder.archive():
+                _pause(REST_SECONDS, is_over)
+            back_off = BACK_OFF_SECONDS
+        except StorageError as error:
+            _log.warning("Old rows stay in the database for now: %s", error)
+            _pause(back_off, is_over)
+            back_off = min(2 * back_off, LONGEST_BACK_OFF)
+
+
+def _pause(seconds: float, is_over: Callable[[], bool]) -> None:
+    """Wait so many seconds, or until it is over."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not is_over():
+        time.sleep(LOOK_SECONDS)
 
 
 def _rest(listener: Listener, seconds: float, is_over: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -209,6 +211,83 @@ class Moto:
         if self.process is not None:
             self.process.kill()
             self.process.wait(SECONDS)
+
+
+class Listener:
+    """A place for objects that takes connections and never answers, until they are forwarded."""
+
+    url = f"s3://{Moto.bucket}/silent"
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        self.environment = {**Moto().environment, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
+        self.connected = threading.Event()
+        """Whether there was a connection."""
+        self.count = 0
+        """How many there were."""
+        self._taken: list[socket.socket] = []
+        self._target = 0
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+        self._waiting: set[int] = set()
+        self._thread = threading.Thread(target=self._take, daemon=True)
+
+    def __enter__(self) -> Listener:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        self._socket.close()
+        self._thread.join(SECONDS)
+        for each in self._taken:
+            each.close()
+
+    def forward(self, port: int) -> None:
+        """Let a server on another port answer from now on."""
+        self._target = port
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):  # the end
+            while True:
+                taken, _address = self._socket.accept()
+                self._taken.append(taken)
+                self.count += 1
+                self.connected.set()
+                if self._target:
+                    other = socket.create_connection(("127.0.0.1", self._target))
+                    self._taken.append(other)
+                    for source, sink in ((taken, other), (other, taken)):
+                        threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep back all that comes in the block, or until it is released."""
+        self._waiting.clear()
+        self._goes_on.clear()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Let all go on."""
+        self._goes_on.set()
+
+    @property
+    def waits(self) -> int:
+        """The connections of which something is kept back."""
+        return len(self._waiting)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self._goes_on.is_set():
+                    self._waiting.add(source.fileno())
+                    self._goes_on.wait(SECONDS)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
 
 
 class SeaweedFS(Moto):

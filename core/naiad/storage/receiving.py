@@ -200,6 +200,9 @@ class Receiver(Protocol):
     def find(self, uid: str) -> Registered | None:
         """Return a container that was registered and not deleted; None if there is none."""
 
+    def is_at_hand(self, uid: str) -> bool:
+        """Whether `find` needs no database for a uid."""
+
     def count(self, project: str) -> int:
         """Return how many runs, models and versions of a project were registered and not deleted."""
 

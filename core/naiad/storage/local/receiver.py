@@ -190,6 +190,10 @@ class Receiver:
         """Return a container that was registered and not deleted; None if there is none."""
         return self._containers.find(uid)
 
+    def is_at_hand(self, uid: str) -> bool:  # noqa: ARG002 (all are in memory)
+        """Whether `find` needs no database for a uid."""
+        return True
+
     def count(self, project: str) -> int:
         """Return how many runs, models and versions of a project were registered and not deleted."""
         return self._containers.count(project)

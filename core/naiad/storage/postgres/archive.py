@@ -62,6 +62,7 @@ where p.run = %s and p.id = new.id and p.crc = new.crc and p.data is not null
 """
 DONE = "update naiad.run set archived_at = null where number = %s and archived_at <= now()"
 """Not if a fold, for which it may have to wait, has added rows meanwhile and named a later time."""
+PUT_OFF = "update naiad.run set archived_at = now() + interval '10 minutes' where number = %s and archived_at <= now()"
 
 
 class Archive:
@@ -79,6 +80,15 @@ class Archive:
         """
         with transaction(self._engine) as raw:
             return [number for (number,) in raw.execute(OLDEST)]
+
+    def put_off(self, number: int) -> None:
+        """Let a run that could not be moved wait for some minutes.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+        with transaction(self._engine) as raw:
+            raw.execute(PUT_OFF, [number])
 
     def move(self, number: int) -> bool:
         """Move some rows of a run; return whether others may be left.

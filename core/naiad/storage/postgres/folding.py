@@ -9,6 +9,7 @@ A worker that dies has done nothing; one that finds the lock taken leaves the ru
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,8 @@ MOST_RUNNING_ROWS = 64
 MOST_REWRITTEN = 32_000_000
 """Points of a run that is over and is rewritten if its series lie in many pieces; they are in memory, compressed."""
 RETRY_SECONDS = 10
+COMPACTION_SECONDS = 600
+"""After which a merge of rows is tried again that the objects or the database did not permit."""
 
 FACTS = "select uid, kind, id, project from naiad.run where number = %s"
 DROP_ROWS = "delete from naiad.inbox where run = %s and file = %s and start = %s"
@@ -167,7 +170,15 @@ class Folder:
         Raises:
             StorageError: the database or the objects cannot be used now; nothing has changed.
         """
-        return any(self._archive.move(number) for number in self._archive.due())
+        for number in self._archive.due():
+            try:
+                if self._archive.move(number):
+                    return True
+            except StorageError:
+                with contextlib.suppress(StorageError):
+                    self._archive.put_off(number)  # others may be moved meanwhile
+                raise
+        return False
 
     def fold(self, number: int, *, until: float | None = None) -> str:
         """Fold a run; return why that was not possible, or nothing.
@@ -201,7 +212,17 @@ class Folder:
                     # The objects are away, which is no failure of the run: it waits for them, however long.
                     problem = _reason(error)
                     raw.execute(LATER, [False, RETRY_SECONDS, number])
-                except (NaiadError, msgspec.MsgspecError) as error:
+                except psycopg.Error as error:
+                    # Of a connection that is lost, all runs wait; a reader is refused.
+                    if raw.closed or until is not None:
+                        raise
+                    problem = _reason(error)
+                    # A lock that others hold, or a limit of time: no failure of the run, nor a reason to delay others.
+                    if isinstance(error, psycopg.OperationalError):
+                        raw.execute(LATER, [False, RETRY_SECONDS, number])
+                    else:
+                        self._set_back(raw, number, problem)
+                except (NaiadError, msgspec.MsgspecError, sqlite3.DatabaseError) as error:
                     problem = _reason(error)
                     self._set_back(raw, number, problem)
         self._notices.send(CHANGED)
@@ -225,13 +246,14 @@ class Folder:
         fold = OpenFold(place)
         taken = place.scratch.laid
         files = list_journal(place.folder.journal)
+        sealed, is_over, is_put_off = place.scratch.sealed, place.scratch.is_over, False
         # A file may be sealed after its last bytes were folded; then only that it is done is to be noted.
-        if taken or any(file.name in place.scratch.sealed for file in files):
-            sealed, over = place.scratch.sealed, place.scratch.over
+        has_new = bool(taken) or any(file.name in sealed for file in files)
+        if has_new:
+            over = place.scratch.over
             fold.fold([Source(each, each.name in sealed, is_awaited=each.writer not in over) for each in files])
-            # Damaged rows stay as they are, for verify to name: what came since must not wait for them.
-            with contextlib.suppress(DamagedData):
-                fold.compact(is_over=place.scratch.is_over)
+        if has_new or (is_over and sealed):
+            is_put_off = _compacted(raw, fold, is_over=is_over)
         for file, start, upto in taken:
             known, is_done = fold.positions.get(file, (0, False))
             # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.
@@ -249,6 +271,8 @@ class Folder:
         raw.execute(BYTES, {"run": number, "is_over": place.scratch.is_over, **archive.WAITS})
         size = sum(upto - start for _file, start, upto in taken)
         raw.execute(NEXT, {"run": number, "size": size, "silent": SILENT_SECONDS})
+        if is_put_off and is_over:  # nothing else would bring the worker back to it
+            raw.execute(LATER, [False, COMPACTION_SECONDS, number])
 
     def _correct(
         self, raw: psycopg.Connection[Any], place: Place, fold: Fold, reader: PostgresReader, name: str, project: str
@@ -271,6 +295,23 @@ class Folder:
         fold.fold([Source(journal_file(file.partition(".")[0], 0, "ops", place.folder.journal / file), is_final=True)])
         raw.execute("delete from naiad.inbox where run = %s and file = %s", [place.number, file])
         return True
+
+
+def _compacted(raw: psycopg.Connection[Any], fold: OpenFold, *, is_over: bool) -> bool:
+    """Merge the rows of a run, if that is possible now; return whether it was put off."""
+    # Damaged rows stay as they are, for verify to name: what came since must not wait for them. Nor must it wait for
+    # archived ones, while the objects are away. A savepoint: rows are written only whole.
+    try:
+        with raw.transaction():
+            fold.compact(is_over=is_over)
+    except (StorageError, psycopg.OperationalError):
+        if raw.closed:
+            raise
+        fold.forget()
+        return True
+    except (DamagedData, sqlite3.DatabaseError):
+        fold.forget()
+    return False
 
 
 def _bind(raw: psycopg.Connection[Any], until: float | None) -> None:

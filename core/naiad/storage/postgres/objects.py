@@ -16,6 +16,7 @@ from typing import Any
 import obstore
 from obstore.store import LocalStore, S3Store
 
+from naiad import clock
 from naiad.disk import sync_folder
 from naiad.errors import DamagedData, StorageError
 from naiad.settings import number, setting
@@ -30,6 +31,47 @@ GAP = 16 * 1024
 """Bytes between two parts of an object that are read with them: another request takes longer."""
 RETRIES: Any = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}
 """A request waits for these tries; the client's own ones follow."""
+READ_SECONDS = 10.0
+"""The longest wait for the next bytes of an answer: a store may take connections and never answer."""
+BRIEF_SECONDS = 3.0
+"""The longest try of `put_briefly`, whose caller has another place for the content."""
+SLOW_SECONDS = 2.0
+"""A request that fails after so long was not answered; a store that is not there refuses at once."""
+MOST_UNANSWERED = 2
+REST_SECONDS = 10.0
+
+
+class Breaker:
+    """Refuses requests for a while after several in a row had no answer (circuit breaker).
+
+    Each such request holds a thread until its limit of time: without this, readers of a store that has stopped to
+    answer would hold all threads of a replica, and folds that need it all the time of a worker.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._unanswered = 0
+        self._until = 0.0
+
+    @contextlib.contextmanager
+    def request(self) -> Iterator[None]:
+        """Send one request in the block.
+
+        Raises:
+            StorageError: the last ones had no answer a moment ago.
+        """
+        began = clock.monotonic()
+        if began < self._until:
+            raise StorageError(f"The objects in {self._url} cannot be used now: the last requests had no answer.")
+        try:
+            yield
+        except StorageError:
+            if clock.monotonic() >= began + SLOW_SECONDS:
+                self._unanswered += 1
+                if self._unanswered >= MOST_UNANSWERED:
+                    self._until = clock.monotonic() + REST_SECONDS
+            raise
+        self._unanswered = 0
 
 
 class Objects:
@@ -52,21 +94,26 @@ class Objects:
         self._copied = 0
         self._most_copied = number("SERVER_CACHE_BYTES", MOST_COPIED)
         self._lock = threading.Lock()
+        self._breaker = Breaker(url)
         # Off unless an operator says that programs reach the store of objects, which often has no address for them.
         self._is_linking = parts.scheme == "s3" and setting("SERVER_PRESIGNED", "0") == "1"
         if parts.scheme == "s3" and parts.netloc:
             endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
             client = {"allow_http": endpoint.startswith("http://"), "connect_timeout": "3s", "timeout": "60s"}
+            client["read_timeout"] = f"{READ_SECONDS:g}s"
             options: dict[str, Any] = {"client_options": client, "retry_config": RETRIES}
             # obstore reads the other settings by itself; plain HTTP, as of a store in the same rack, it has to be
             # allowed.
             if endpoint:
                 options["endpoint"] = endpoint
             self._store: Any = S3Store(parts.netloc, **options)
+            brief = {**client, "timeout": f"{BRIEF_SECONDS:g}s"}
+            options |= {"client_options": brief, "retry_config": {**RETRIES, "max_retries": 0}}
+            self._brief_store: Any = S3Store(parts.netloc, **options)
             self._prefix = parts.path.strip("/")
         elif url.startswith("file:///"):
             self._folder = Path(parts.path)
-            self._store = LocalStore(self._folder, mkdir=True)
+            self._store = self._brief_store = LocalStore(self._folder, mkdir=True)
         else:
             raise StorageError(f"--objects has to be s3://bucket/prefix or file:///folder, not {url!r}.")
 
@@ -79,12 +126,24 @@ class Objects:
         Raises:
             StorageError: the store of objects takes nothing.
         """
-        try:
-            obstore.put(self._store, self._place(name), content)
-            if self._folder is not None:
-                _sync(self._folder, name)
-        except (obstore.exceptions.BaseError, OSError) as error:
-            raise _unusable(self.url, error) from error
+        self._put(self._store, name, content)
+
+    def put_briefly(self, name: str, content: bytes) -> None:
+        """The same with a single try of a few seconds, for content that can be kept elsewhere.
+
+        Raises:
+            StorageError: the store of objects has not taken it in that time.
+        """
+        self._put(self._brief_store, name, content)
+
+    def _put(self, store: Any, name: str, content: bytes | Path) -> None:
+        with self._breaker.request():
+            try:
+                obstore.put(store, self._place(name), content)
+                if self._folder is not None:
+                    _sync(self._folder, name)
+            except (obstore.exceptions.BaseError, OSError) as error:
+                raise _unusable(self.url, error) from error
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return content, or a part of it.
@@ -93,6 +152,10 @@ class Objects:
             DamagedData: it is missing.
             StorageError: the store of objects does not answer.
         """
+        with self._breaker.request():
+            return self._get(name, start, length)
+
+    def _get(self, name: str, start: int, length: int | None) -> bytes:
         try:
             if length is None:
                 return bytes(obstore.get(self._store, self._place(name)).bytes())
@@ -104,7 +167,7 @@ class Objects:
         except (obstore.exceptions.BaseError, OSError) as error:
             # Every store has an error of its own for a part behind the end; such an object never becomes readable. Of
             # one that does not answer, the size is not asked: that would take as long again.
-            if length is not None and "range" in str(error).lower() and self.size(name) < start + length:
+            if length is not None and "range" in str(error).lower() and self._size(name) < start + length:
                 raise self._short(name, start + length) from error
             raise _unusable(self.url, error) from error
         if len(found) < length:
@@ -202,6 +265,10 @@ class Objects:
         Raises:
             DamagedData, StorageError: as by `get`.
         """
+        with self._breaker.request():
+            return self._size(name)
+
+    def _size(self, name: str) -> int:
         try:
             return int(obstore.head(self._store, self._place(name))["size"])
         except (obstore.exceptions.NotFoundError, FileNotFoundError) as error:

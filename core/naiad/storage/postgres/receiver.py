@@ -137,6 +137,10 @@ class Receiver:
         """Return a container that was registered and not deleted; None if there is none."""
         return self._containers.find(uid)
 
+    def is_at_hand(self, uid: str) -> bool:
+        """Whether `find` needs no database for a uid."""
+        return self._containers.is_at_hand(uid)
+
     def count(self, project: str) -> int:
         """Return how many runs, models and versions of a project were registered and not deleted."""
         return self._containers.count(project)
@@ -302,7 +306,7 @@ class Receiver:
             places.append((len(data), len(own), zlib.crc32(own)))
             data += own
         try:
-            self._objects.put(name, bytes(data))  # before the rows that refer to it
+            self._objects.put_briefly(name, bytes(data))  # before the rows that refer to it
         except StorageError:
             row = raw.execute(INLINE).fetchone()
             if row is not None and row[0] + sum(len(each.data) for each in taken) > MOST_INLINE:

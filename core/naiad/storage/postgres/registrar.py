@@ -120,6 +120,10 @@ class Registrar:
         found = self._numbered(uid)
         return None if found is None else found[1]
 
+    def is_at_hand(self, uid: str) -> bool:
+        """Whether `find` needs no query for a uid."""
+        return uid in self._known
+
     def _numbered(self, uid: str) -> tuple[int, Registered] | None:
         known = self._known.get(uid)
         if known is None:
