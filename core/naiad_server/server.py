@@ -43,7 +43,7 @@ class Server:
     """That of the receiving end; empty while its database has not been reached yet."""
 
     def look(self) -> None:
-        """Ask for the epoch, unless it is known."""
+        """Read the epoch, unless that was possible before."""
         self.epoch = self.epoch or self.receiver.epoch
 
     def registered(self, uid: str, grant: ServerGrant) -> Registered | None:

@@ -13,6 +13,7 @@ from naiad.storage.opening import locate, receiver
 from naiad_server.app import application
 from naiad_server.database import Database
 from naiad_server.tokens import Tokens
+from naiad_web.protocol import Protocol
 from naiad_web.serving import Listening
 
 STOP_SECONDS = 8
@@ -55,6 +56,7 @@ def serve(
         app = application(store, receiving, tokens, hosts, url, worker, proxies)
         config = uvicorn.Config(
             app,
+            http=Protocol,
             ws="none",
             loop="asyncio",
             log_config=None,

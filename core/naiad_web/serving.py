@@ -9,6 +9,7 @@ from collections.abc import Callable
 import uvicorn
 
 from naiad.storage.base import Store
+from naiad_web.protocol import Protocol
 from naiad_web.server.access import Access, own_token
 from naiad_web.server.app import application
 
@@ -56,7 +57,7 @@ def serve(
     access = Access(own_token(store.url(), is_new=is_new), hosts, is_editable)
     config = uvicorn.Config(
         application(store, access),
-        http="h11",
+        http=Protocol,
         ws="none",
         loop="asyncio",
         log_config=None,

@@ -104,6 +104,66 @@ def test_file_that_another_replica_moves_meanwhile_is_decided_anew_and_the_other
     assert [(64, 384), (384, 544), (544, 576)] == cluster.ask(stored, NUMBERS[moved])
 
 
+def asked(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """A list that grows with each statement by which a replica asks how far files are."""
+    read, found = receiver._known, list[None]()
+
+    def known(*arguments: Any) -> Any:
+        found.append(None)
+        return read(*arguments)
+
+    monkeypatch.setattr(receiver, "_known", known)
+    return found
+
+
+def test_file_that_goes_on_where_the_replica_has_left_it_is_stored_by_one_statement(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _second = replicas
+    run = registered(first)
+    first.accept([points(run, 0, 10)])
+    asks = asked(first, monkeypatch)
+    positions = [first.accept([points(run, at, 5)]).files[run, SEG].upto for at in (10, 15, 20)]
+
+    assert [64 + 32 * each for each in (15, 20, 25)] == positions
+    assert [] == asks
+
+
+def test_replica_that_remembers_an_old_position_answers_with_the_one_of_the_database(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver]
+) -> None:
+    """Another replica has taken bytes since; a repeat of these stores nothing, and what follows them is stored."""
+    first, second = replicas
+    run = registered(first)
+    numbered(cluster, run)
+    first.accept([points(run, 0, 10)])
+    second.accept([points(run, 10, 5)])
+    repeated = first.accept([points(run, 10, 5)])
+    second.accept([points(run, 15, 5)])
+    later = first.accept([points(run, 20, 1)])
+    gap = first.accept([points(run, 30, 1)])
+
+    assert (0, 1, 0) == (repeated.parts, later.parts, gap.parts)
+    assert [64 + 32 * each for each in (15, 21, 21)] == [each.files[run, SEG].upto for each in (repeated, later, gap)]
+    stored = "select start, upto from naiad.inbox where run = %s order by start"
+    assert [(64, 384), (384, 544), (544, 704), (704, 736)] == cluster.ask(stored, NUMBERS[run])
+
+
+def test_replica_that_remembers_more_than_a_restored_database_has_asks_for_the_rest(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver]
+) -> None:
+    first, _second = replicas
+    run = registered(first)
+    number = numbered(cluster, run)
+    first.accept([points(run, 0, 10)])
+    first.accept([points(run, 10, 5)])
+    cluster.ask("update naiad.received set upto = 384, crc = 0 where run = %s", number)
+    cluster.ask("delete from naiad.inbox where run = %s and start = 384", number)
+
+    assert 384 == first.accept([points(run, 15, 5)]).files[run, SEG].upto
+    assert 544 == first.accept([points(run, 10, 5)]).files[run, SEG].upto
+
+
 def test_files_that_are_moved_again_and_again_are_refused_and_their_bytes_come_again(
     cluster: Cluster, replicas: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,11 @@ SAFE = {
 
 NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'"
 """The policy of what is data: nothing in it is ever shown as a document."""
+ADDED = tuple(
+    (name.lower().encode(), value.encode())
+    for name, value in {**SAFE, "Content-Security-Policy": NOTHING_RUNS, "Cache-Control": "no-store"}.items()
+)
+"""The headers that an answer gets where it has none of that name."""
 
 
 def application(
@@ -173,11 +178,7 @@ class Gate:
         async def send_safely(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 present = {name.lower() for name, _value in message["headers"]}
-                added = [*SAFE.items(), ("Content-Security-Policy", NOTHING_RUNS), ("Cache-Control", "no-store")]
-                message["headers"] = [
-                    *message["headers"],
-                    *((n.encode(), v.encode()) for n, v in added if n.lower().encode() not in present),
-                ]
+                message["headers"] = [*message["headers"], *(each for each in ADDED if each[0] not in present)]
             await send(message)
 
         await answer(scope, receive, send_safely)

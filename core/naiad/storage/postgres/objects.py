@@ -42,7 +42,7 @@ REST_SECONDS = 10.0
 
 
 class Breaker:
-    """Refuses requests for a while after several in a row had no answer (circuit breaker).
+    """A circuit breaker: no request is sent for a while after several in a row without an answer.
 
     Each such request holds a thread until its limit of time: without this, readers of a store that has stopped to
     answer would hold all threads of a replica, and folds that need it all the time of a worker.

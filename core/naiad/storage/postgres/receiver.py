@@ -1,6 +1,7 @@
 """Receiver: journals of other machines, taken into PostgreSQL by any number of replicas, exactly once.
 
-    a group of pieces -- one statement -- how far are the files?
+    a group of pieces -- one statement -- how far are the files? Of those that this replica has taken last, and that go
+                                          on from there, it remembers that
                          one object       the bytes of a group of 1 MiB and more
                          one statement -- received: each file goes on from where it was; one that another replica has
                                           moved meanwhile is decided anew
@@ -8,15 +9,17 @@
                                           due: when the run is to be folded
     answer <------------ committed
 
-Nothing is locked between the statements; a file goes on only from the position that was read (compare and set), so
-two replicas that get the same bytes store them once.
+Nothing is locked between the statements; a file goes on only from the position that was read or remembered (compare
+and set), so two replicas that get the same bytes store them once. A position that is wrong costs the first statement.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import tempfile
+import threading
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -68,6 +71,11 @@ select * from naiad.take(%(run)s::bigint[], %(name)s::text[], %(was)s::bigint[],
     %(size)s::bigint[], %(seconds)s::float8[], %(urgent)s)
 """
 """All of a group at once, by a function of the first migration. `%b` sends bytes as they are."""
+NUMBERS = (
+    *("run", "was", "was_crc", "upto", "crc", "is_sealed", "piece_run", "start", "end", "place", "length", "piece_crc"),
+    *("sign_run", "due_run", "size", "seconds"),
+)
+"""The parameters of `TAKE` that are arrays of numbers."""
 ENDED = """
 insert into naiad.writer (run, name, state, seen_at)
 select run, name, state, now() from unnest(%s::bigint[], %s::text[], %s::text[]) as new (run, name, state)
@@ -79,6 +87,8 @@ DUE_NOW = """
 insert into naiad.due (run, at) select number, now() from naiad.run where number = any(%s) order by number
 on conflict (run) do update set at = now()
 """
+MOST_REMEMBERED = 50_000
+"""Files whose positions a replica remembers: some 20 MB."""
 MOST_TRIES = 10
 """How many times a group is decided anew because other replicas have taken bytes of the same files meanwhile."""
 INLINE = "select coalesce(sum(octet_length(data)), 0) from naiad.inbox"
@@ -94,6 +104,38 @@ MOST_INLINE = 1024 * 1024 * 1024
 """Bytes that the database keeps at most while the objects are away; then nothing more is accepted."""
 
 
+class Positions:
+    """The positions of the files that this replica has taken last.
+
+    Another replica may have moved them, and the database may have been set back: one is only used where the database
+    compares it.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[RunId, str], Position] = {}
+        self._lock = threading.Lock()
+
+    def of(self, files: Collection[tuple[RunId, str]]) -> dict[RunId, dict[str, Position]]:
+        """Return those of some files that are known, by run."""
+        found: dict[RunId, dict[str, Position]] = {}
+        with self._lock:
+            for run, file in files:
+                if (run, file) in self._known:
+                    found.setdefault(run, {})[file] = self._known[run, file]
+        return found
+
+    def note(self, changed: Mapping[tuple[RunId, str], Position], wrong: Collection[tuple[RunId, str]]) -> None:
+        """Remember new ones, and forget wrong ones."""
+        with self._lock:
+            for key in (*wrong, *changed):
+                self._known.pop(key, None)
+            # A sealed file gets nothing more. The others in the order of their use, so that those of clients that
+            # have gone are forgotten first.
+            self._known.update((key, each) for key, each in changed.items() if not each.is_sealed)
+            for key in [*itertools.islice(self._known, max(0, len(self._known) - MOST_REMEMBERED))]:
+                del self._known[key]
+
+
 class Receiver:
     """The receiving end of a database; see `naiad.storage.receiving`."""
 
@@ -103,6 +145,7 @@ class Receiver:
         self._folder = Folder(engine, objects)
         self._containers = containers
         self._notices = Sender(engine)
+        self._positions = Positions()
         self._epoch = ""
 
     @property
@@ -185,9 +228,15 @@ class Receiver:
         numbers = {run: number for run, number in found.items() if number is not None}
         files = group.asked
         with autocommit(self._engine) as raw:
+            known = self._positions.of(files)
+            group.settle(known.get)
+            # Sealings are rare, and what does not go on may be ahead of what this replica remembers.
+            is_remembered = bool(files) and not sealings and len(group.taken) == len(pieces)
             for _ in range(MOST_TRIES):
-                known = self._known(raw, numbers, files)
-                group.settle(known.get, files)
+                if not is_remembered:
+                    known = self._known(raw, numbers, files)
+                    group.settle(known.get, files)
+                is_remembered = False
                 files = self._take(raw, numbers, group, known, files)
                 if not files:
                     break
@@ -238,7 +287,7 @@ class Receiver:
         )
         urgent = {numbers[run] for run in group.claimed(self.find)}
         urgent |= {number for (number, _, _), after in zip(changed, afters, strict=True) if after.is_sealed}
-        rows = {
+        rows: dict[str, Any] = {
             "run": [number for number, _, _ in changed],
             "name": [file for _, file, _ in changed],
             "was": [None if each is None else each.upto for each in befores],
@@ -251,8 +300,13 @@ class Receiver:
             **self._bytes(raw, numbers, pieces),
             **_waits(numbers, pieces, urgent),
         }
+        rows |= {name: _array(rows[name]) for name in NUMBERS}
         taken = set(raw.execute(TAKE, rows).fetchall())
-        return {key for number, file, key in changed if (number, file) not in taken}
+        left = {key for number, file, key in changed if (number, file) not in taken}
+        self._positions.note(
+            {key: after for (_, _, key), after in zip(changed, afters, strict=True) if key not in left}, left
+        )
+        return left
 
     def _bytes(
         self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], pieces: Sequence[Piece]
@@ -439,6 +493,14 @@ class Receiver:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+
+def _array(values: Sequence[float | None]) -> str:
+    """Return numbers as PostgreSQL writes an array.
+
+    psycopg looks at every value of every array to find their type, which takes longer than all else of a small group.
+    """
+    return f"{{{','.join('null' if each is None else str(each) for each in values)}}}"
 
 
 def _waits(numbers: Mapping[RunId, int], pieces: Sequence[Piece], urgent: set[int]) -> dict[str, object]:

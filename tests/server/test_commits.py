@@ -1,0 +1,77 @@
+"""The commits of a server: which requests share one."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from naiad.container_kinds import RUN, RunId
+from naiad.ids import new_uid
+from naiad.storage.opening import receiver
+from naiad.storage.receiving import Piece, Receiver
+from naiad_server import intake
+from naiad_server.folding import Folding
+from naiad_server.intake import Intake
+from naiad_server.metrics import Metrics
+
+
+def piece(receiving: Receiver, run: RunId, first: int, count: int = 1) -> Piece:
+    return receiving.checked(run, "writer.0.seg", 64 + 32 * first, bytes(32 * count))
+
+
+def test_requests_of_a_moment_share_a_commit_after_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "SPACING_SECONDS", 1.0)
+    receiving = receiver(tmp_path / "store")
+    runs = [RunId(new_uid(), RUN) for _ in range(4)]
+    for run in runs:
+        receiving.register(run, "p")
+    metrics = Metrics()
+
+    async def accept_all() -> list[int]:
+        own = Intake(receiving, Folding(str(tmp_path), metrics), metrics)
+        committing = asyncio.create_task(own.commit_groups())
+        first = await own.accept([piece(receiving, runs[0], 0)], [], {})
+        others = []
+        for run in runs[1:]:
+            others.append(asyncio.create_task(own.accept([piece(receiving, run, 0)], [], {})))
+            await asyncio.sleep(0.01)
+        found = await asyncio.gather(*others)
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+        await own.end()
+        return [first.parts, *(each.parts for each in found)]
+
+    try:
+        parts = asyncio.run(accept_all())
+    finally:
+        receiving.close()
+
+    assert [1, 3, 3, 3] == parts
+    assert b"naiad_group_parts_count 2.0" in metrics.text()
+
+
+def test_requests_that_wait_at_the_end_are_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that got no answer would send them again, to a server that takes nothing more."""
+    monkeypatch.setattr(intake, "SPACING_SECONDS", 60.0)
+    receiving = receiver(tmp_path / "store")
+    run = RunId(new_uid(), RUN)
+    receiving.register(run, "p")
+    metrics = Metrics()
+
+    async def accept_both() -> int:
+        own = Intake(receiving, Folding(str(tmp_path), metrics), metrics)
+        committing = asyncio.create_task(own.commit_groups())
+        await own.accept([piece(receiving, run, 0)], [], {})
+        waiting = asyncio.create_task(own.accept([piece(receiving, run, 1)], [], {}))
+        await asyncio.sleep(0.01)
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+        await own.end()
+        return (await waiting).parts
+
+    try:
+        assert 1 == asyncio.run(accept_both())
+    finally:
+        receiving.close()
