@@ -75,8 +75,8 @@ def append_quickly(series: FloatSeries, value: Any, step: Any, timestamp: Any) -
             return False
     elif step.__class__ is not int:
         return False
-    reserve, page = series.point_log.slot  # type: ignore[union-attr]  # a bound series has one
-    at = reserve()
+    offsets, page = series.point_log.slot  # type: ignore[union-attr]  # a bound series has one
+    at = next(offsets)
     try:
         pack(page, at, place, value, time, fid, at)
     except (struct_error, ValueError, TypeError):  # page full or closed, step too large
@@ -105,12 +105,13 @@ class SeriesBelow:
     which sends the next dict with its key to a transaction.
     """
 
-    __slots__ = ("_base", "_group", "_known", "_session")
+    __slots__ = ("_base", "_group", "_session", "known")
 
     def __init__(self, session: Session, path: str) -> None:
         self._session = session
         self._base = f"{path}/" if path else ""
-        self._known: dict[str, FloatSeries] = {}
+        self.known: dict[str, FloatSeries] = {}
+        """By key; points of a few keys are packed by `Handler.append` itself."""
         self._group: _Group | None = None
 
     def remember(self, keys: dict[Any, Any]) -> None:
@@ -119,50 +120,21 @@ class SeriesBelow:
         for key in keys:
             field = self._session.tree.get(self._base + key) if type(key) is str else None
             if isinstance(field, FloatSeries) and field.is_hot:
-                self._known[key] = field
+                self.known[key] = field
             else:
-                self._known.pop(key, None)
+                self.known.pop(key, None)
 
-    def append(self, values: dict[Any, Any], step: Any) -> bool:
-        """Append a dict of floats to series that are all known; False, and nothing done, if it is not that."""
-        if not (step is None or (step.__class__ is int and SMALLEST <= step <= LARGEST)):
+    def append_many(self, values: dict[Any, Any], step: Any) -> bool:
+        """Append a dict of many floats to series that are all known; False, and nothing done, if it is not that."""
+        if not (step is None or (type(step) is int and SMALLEST <= step <= LARGEST)):
             return False
-        known = self._known
-        if len(values) >= LEAST_GROUP:
-            return values.keys() <= known.keys() and self._append_group(values, step)
-        # All are looked at before the first is packed: a call that is refused leaves no trace. In a step of training
-        # every line of memory is cold, so a few keys take the loops that touch least of it: two `zip(strict=True)`,
-        # whose keyword becomes a dict, took 20 us there.
-        series = None
-        try:
-            for key, value in values.items():
-                series = known[key]
-                if not series.fid or (type(value) is not float and not is_exact(value)):
-                    return False
-        except KeyError:
-            return False
-        if series is None:
-            return False  # an empty dict
-        time, place, point_log = now(), step, series.point_log
-        reserve, page = point_log.slot  # type: ignore[union-attr]  # a bound series has one
-        for key, value in values.items():
-            series = known[key]
-            if step is None:
-                place = series.last + 1  # type: ignore[operator]  # a bound series knows its last step
-            series.last = place
-            at = reserve()
-            try:
-                pack_int(page, at, place, value, time, series.fid, at)
-            except (struct_error, ValueError, TypeError):  # page full or closed: the slow path knows
-                series.put(value, place, time, is_taken=step is None)
-                reserve, page = point_log.slot  # type: ignore[union-attr]
-        return True
+        return values.keys() <= self.known.keys() and self._append_group(values, step)
 
     def _append_group(self, values: dict[str, Any], step: int | None) -> bool:
         """Append many floats by one call of `pack_into`, which takes half the time of one for each."""
         keys, count = [*values], len(values)
         if self._group is None or self._group.keys != keys:
-            self._group = _Group(keys, [self._known[key] for key in keys])
+            self._group = _Group(keys, [self.known[key] for key in keys])
         series, time, point_log = self._group.series, now(), self._session.writer.point_log
         numbers = [each.fid for each in series]
         if not all(numbers):
@@ -172,8 +144,8 @@ class SeriesBelow:
         places = [step] * count if step is not None else [each.last + 1 for each in series]  # type: ignore[operator]
         for each, place in zip(series, places, strict=True):
             each.last = place
-        reserve, page = point_log.slot
-        offsets = [*islice(reserve.__self__, count)]  # type: ignore[attr-defined]  # in C, so that no thread comes between
+        slot, page = point_log.slot
+        offsets = [*islice(slot, count)]  # in C, so that no thread comes between
         records: list[float] = [*places, *places, *places, *places, *places]
         records[1::5], records[2::5] = values.values(), [time] * count
         records[0::5], records[3::5], records[4::5] = places, numbers, offsets
@@ -189,8 +161,7 @@ class SeriesBelow:
                     pack_int(page, at, place, value, time, each.fid, at)
                 except (struct_error, ValueError, TypeError):  # page full or closed: the slow path knows
                     each.put(value, place, time, is_taken=step is None)
-                    reserve, page = point_log.slot
-                    left = iter(reserve, None)
+                    left, page = point_log.slot
         return True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Protocol
 
 RECORD = 32
@@ -32,16 +32,16 @@ pack_float = struct.Struct("@dddII").pack_into
 
 Page = mmap.mmap | bytearray
 
-Slot = tuple[Callable[[], int], Page]
-"""`(reserve, page)`: `reserve()` returns the byte offset of a record that no other caller gets.
+Slot = tuple[Iterator[int], Page]
+"""`(offsets, page)`: `next(offsets)` returns the byte offset of a record that no other caller gets.
 
-`reserve` is the `__next__` of an iterator written in C, of which a caller may take several offsets at once.
+`offsets` is an iterator written in C without an end, of which a caller may take several at once.
 
 The offset is also the record's commit word, which is packed last: a record without it does not exist.
 """
 
 # An empty page refuses every record by itself, so that `append` needs no question for a back end without one.
-DEAD_SLOT: Slot = (itertools.count().__next__, bytearray())
+DEAD_SLOT: Slot = (itertools.count(), bytearray())
 """A slot that takes nothing: every pack into it fails, and the caller turns to `RunWriter.points`.
 
 A back end without memory that outlives the process gives this one for good.

@@ -60,12 +60,12 @@ class Bare:
         """Allocate the file."""
         with path.open("w+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, 64 + 32 * records)
-            self.slot = (itertools.count(64, 32).__next__, mmap.mmap(stream.fileno(), 0))
+            self.slot = (itertools.count(64, 32), mmap.mmap(stream.fileno(), 0))
 
     def append(self, value, *, step=None, timestamp=None, wait=False, name=None, description=None):
         """The record, and nothing else."""
-        reserve, page = self.slot
-        at = reserve()
+        offsets, page = self.slot
+        at = next(offsets)
         pack_int(page, at, step, value, time.time(), 1, at)
 
     def nothing(self, value, *, step=None, timestamp=None, wait=False, name=None, description=None):
@@ -88,9 +88,9 @@ def bursts(run: naiad.Run, bare: Bare, file: int, rows: sqlite3.Connection, coun
     record, now, insert = bytes(32), time.time, "insert into point values (1, ?, ?, ?)"
 
     def inline(count: int) -> None:
-        reserve, page = bare.slot
+        offsets, page = bare.slot
         for step in range(count):
-            at = reserve()
+            at = next(offsets)
             pack_int(page, at, step, 0.5, now(), 1, at)
 
     def method(count: int) -> None:

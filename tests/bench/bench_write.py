@@ -3,17 +3,25 @@
     python tests/bench/bench_write.py [--quick] [--json]
 
 The step is one of a real model, so that its metrics meet the caches as training leaves them. Beside it: the CSV logger
-of Lightning for the same metrics, and methods with the arguments of `append` that only add to a list, which is what
-Python itself needs in such a step. Tags are added one by one: ten times as many may take ten times as long. Bytes
-are those of all writing calls of a run of numbers until it has stopped, over the size of what is kept. Records of
-the journal, 32 bytes a point, go to a mapping and are not among them.
+of Lightning for the same metrics, and floors with the arguments of `append`: methods that do nothing, that add to a
+list, and that do the least which survives `kill -9`, that is count a slot, read the clock and pack a record into a
+mapping. Each of the last three steps alone is new code to the caches there: with nothing else one record took 4 to
+5 us, and five took 8 to 12, on the machine on which five appends took 9 to 14. So no append of five values reaches 4 us
+there; the ratio to that floor is the figure to look at.
+
+Tags are added one by one: ten times as many may take ten times as long. Bytes are those of all writing calls of a run
+of numbers until it has stopped, over the size of what is kept. Records of the journal, 32 bytes a point, go to a
+mapping and are not among them.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import math
+import mmap
+import os
 import subprocess
 import sys
 import time
@@ -23,6 +31,7 @@ from pathlib import Path
 from figures import Figure, folder, main, seconds
 
 import naiad
+from naiad.slots import RECORD, SEGMENT_HEADER, pack_int
 
 OFF: dict[str, object] = {
     **dict.fromkeys(
@@ -50,6 +59,37 @@ class Listed:
         points, now = self.points, time.time()
         for key, value in values.items():
             points.append((key, value, step, now))
+
+
+class Bare:
+    """The floor of what survives `kill -9`: methods that pack records into a mapped file."""
+
+    __slots__ = ("slot",)
+
+    def __init__(self, path: Path, records: int) -> None:
+        """Allocate the file, and touch all of it."""
+        with path.open("w+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, SEGMENT_HEADER + RECORD * records)
+            page = mmap.mmap(stream.fileno(), 0)
+        page[:] = bytes(len(page))
+        self.slot = (itertools.count(SEGMENT_HEADER, RECORD), page)
+
+    def append(self, value, *, step=None, timestamp=None, wait=False, name=None, description=None):
+        """One record."""
+        offsets, page = self.slot
+        at = next(offsets)
+        pack_int(page, at, step, value, time.time(), 1, at)
+
+    def append_all(self, values, *, step=None, timestamp=None, wait=False, name=None, description=None):
+        """A record for each key."""
+        offsets, page = self.slot
+        now = time.time()
+        for key in values:
+            at = next(offsets)
+            pack_int(page, at, step, values[key], now, 1, at)
+
+    def nothing(self, value, *, step=None, timestamp=None, wait=False, name=None, description=None):
+        """The call alone."""
 
 
 WRITTEN = """
@@ -107,9 +147,32 @@ def steps_of_torch(place: Path, *, quick: bool) -> list[Figure]:
         given = {"loss": value, "accuracy": value, "grad_norm": value, "lr": value, "epoch": value}
         list_of_all.append_all(given, step=step)
 
+    steps = 2 * BLOCK * 10 if quick else 8_000
+    bares = [Bare(place / "bare", 5 * steps)] * len(NAMES)
+
+    def five_paths(step: int, value: float) -> None:
+        for name in NAMES:
+            run["train/" + name].append(value, step=step)
+
+    def five_bare(step: int, value: float) -> None:
+        for each in bares:
+            each.append(value, step=step)
+
+    def dict_bare(step: int, value: float) -> None:
+        given = {"loss": value, "accuracy": value, "grad_norm": value, "lr": value, "epoch": value}
+        bares[0].append_all(given, step=step)
+
+    def five_empty(step: int, value: float) -> None:
+        for each in bares:
+            each.nothing(value, step=step)
+
     logs: dict[str, Callable[[int, float], object]] = {
         "five appends": five,
         "a dict of five": one_dict,
+        "five appends by path": five_paths,
+        "an empty method, five times": five_empty,
+        "a bare mmap in a method, five times": five_bare,
+        "a bare mmap in a method, a dict": dict_bare,
         "a plain method and a list, five times": five_lists,
         "a plain method and a list, a dict": one_list,
     }
@@ -119,7 +182,7 @@ def steps_of_torch(place: Path, *, quick: bool) -> list[Figure]:
         logger = CSVLogger(place / "csv", flush_logs_every_n_steps=10**9)
         logs["CSVLogger of Lightning"] = lambda step, value: logger.log_metrics(dict.fromkeys(NAMES, value), step)
     taken: dict[str, list[int]] = {name: [] for name in logs}
-    for step in range(2 * BLOCK * len(logs) if quick else 6_000):
+    for step in range(steps):
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
@@ -136,10 +199,14 @@ def steps_of_torch(place: Path, *, quick: bool) -> list[Figure]:
     figures = []
     for share, label, goal in ((50, "p50", "<= 4"), (99, "p99", "<= 12")):
         at = {name: [sorted(values)[len(values) * share // 100] / 1e3] for name, values in taken.items()}
-        five_times, at_once = at.pop("five appends"), at.pop("a dict of five")
+        five_times, at_once, by_path = (
+            at.pop(name) for name in ("five appends", "a dict of five", "five appends by path")
+        )
+        of_dicts = {name: at[name] for name in at if name.endswith("a dict")}
         figures.append(Figure(f"five appends in a step of torch, {label}", "us", five_times, goal, at))
         title = f"a dict of five in a step of torch, {label}"
-        figures.append(Figure(title, "us", at_once, "< five", {"five appends": five_times}))
+        floors = {"five appends": five_times, "five appends by path": by_path, **of_dicts}
+        figures.append(Figure(title, "us", at_once, "< five", floors))
     return figures
 
 

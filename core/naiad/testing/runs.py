@@ -141,8 +141,8 @@ class RunTests(StoreFixtures):
         """A record that is packed is a point; a slot may also take none."""
         reader, writer = run
         number = new_series(writer)
-        reserve, page = writer.point_log.slot
-        at = reserve()
+        offsets, page = writer.point_log.slot
+        at = next(offsets)
         try:
             pack_int(page, at, 7, 0.5, 1.0, number, at)
         # A back end without a page of its own gives DEAD_SLOT, and must pass this test too.

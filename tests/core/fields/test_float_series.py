@@ -468,6 +468,28 @@ def test_refused_step_leaves_no_hole_in_the_journal(run: naiad.Run, monkeypatch:
     assert [0, 1] == steps_of(run["x"])
 
 
+def test_dict_with_a_refused_step_leaves_no_hole_in_the_journal(run: naiad.Run) -> None:
+    run["train"].append({"x": 0.0, "y": 1.0}, step=0)
+    with pytest.raises(ValueError, match='"train/x"'):
+        run["train"].append({"x": 1.0, "y": 2.0}, step=2**63)
+    run["train"].append({"x": 2.0, "y": 3.0})
+    page = run.get_attribute("train/x").point_log.slot[1]
+    places = range(64, 64 + 5 * 32, 32)
+
+    assert [*places] == [int.from_bytes(page[at + 28 : at + 32], "little") for at in places]
+    assert [0, 1] == steps_of(run["train/x"])
+    assert [0, 1] == steps_of(run["train/y"])
+
+
+def test_dicts_go_on_in_the_next_segment_when_one_is_full(run: naiad.Run) -> None:
+    for step in range(3_000):
+        run["given"].append({"x": step, "y": step + 0.5, "z": -step}, step=step)
+        run["next"].append({"x": step, "y": step + 0.5, "z": -step})
+
+    for path in ("given/x", "given/y", "given/z", "next/x", "next/y", "next/z"):
+        assert [*range(3_000)] == steps_of(run[path])
+
+
 def test_integer_that_no_float_holds_is_rounded_with_one_warning(run: naiad.Run) -> None:
     with pytest.warns(LimitWarning, match='"x"'):
         run["x"].append(2**53 + 1)

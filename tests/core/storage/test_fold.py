@@ -206,8 +206,8 @@ def test_late_record_is_not_lost(folder: RunDirectory, writer: Writer) -> None:
     folded past the hole, or the late record is passed over for ever."""
     put(writer, "loss", list(range(50)))
     fid = writer.journal.numbers()[0]["loss"]
-    reserve, page = writer.journal.point_log.slot
-    late = reserve()
+    offsets, page = writer.journal.point_log.slot
+    late = next(offsets)
     put(writer, "loss", list(range(51, 151)))
 
     fold(folder)
@@ -233,8 +233,8 @@ def test_later_segments_wait_for_an_earlier_hole(folder: RunDirectory, monkeypat
     writer = Writer.open(folder)
     fid = writer.bind("loss")
     writer.points(fid, [0.0, 1.0], [7, 7], [1.0, 2.0])
-    reserve, page = writer.journal.point_log.slot
-    late = reserve()
+    offsets, page = writer.journal.point_log.slot
+    late = next(offsets)
     writer.points(fid, [float(i) for i in range(3, 30)], [7] * 27, [3.0] * 27)
     expected = [0.0, 1.0, *map(float, range(3, 30))]
 
@@ -254,7 +254,7 @@ def test_hole_that_stays_costs_nothing_else(folder: RunDirectory) -> None:
     if not child:
         writer = Writer.open(folder)
         put(writer, "loss", [0, 1, 2])
-        writer.journal.point_log.slot[0]()
+        next(writer.journal.point_log.slot[0])
         put(writer, "loss", [4, 5])
         os._exit(0)
     assert 0 == os.waitpid(child, 0)[1]

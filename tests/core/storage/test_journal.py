@@ -152,7 +152,7 @@ def test_ops_of_one_write_take_effect_together(journal: Journal, folder: RunDire
 def test_closed_journal_refuses_everything(journal: Journal) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
     journal.point_log.append(fid, [1.0], [1], [1.0])
-    reserve, page = journal.point_log.slot
+    offsets, page = journal.point_log.slot
     journal.close()
 
     with pytest.raises(JournalClosed):
@@ -162,7 +162,7 @@ def test_closed_journal_refuses_everything(journal: Journal) -> None:
     with pytest.raises(JournalClosed):
         journal.bind("y", 1.0, fresh=False)
     with pytest.raises((TypeError, ValueError, struct.error)):
-        pack_int(page, at := reserve(), 1, 1.0, 1.0, fid, at)
+        pack_int(page, at := next(offsets), 1, 1.0, 1.0, fid, at)
 
 
 def test_closing_seals_segments_and_removes_the_spare(journal: Journal, folder: RunDirectory) -> None:

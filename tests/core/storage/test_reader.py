@@ -127,8 +127,8 @@ def test_record_behind_a_hole_is_seen_at_once_and_the_hole_when_filled(folder: R
     reader = Reader(folder)
     put(writer, "loss", [0, 1])
     fid = writer.journal.numbers()[0]["loss"]
-    reserve, page = writer.journal.point_log.slot
-    late = reserve()
+    offsets, page = writer.journal.point_log.slot
+    late = next(offsets)
     put(writer, "loss", [3, 4])
     assert [0, 1, 3, 4] == reader.points("loss").steps.tolist()
 

@@ -27,9 +27,9 @@ def directory(tmp_path: Path) -> Iterator[int]:
 
 
 def put(segment: Segment, *steps: int) -> None:
-    reserve, page = segment.slot
+    offsets, page = segment.slot
     for step in steps:
-        at = reserve()
+        at = next(offsets)
         pack_int(page, at, step, step / 3, 1.0, 7, at)
 
 
@@ -59,9 +59,9 @@ def test_its_blocks_are_allocated(directory: int, tmp_path: Path) -> None:
 
 def test_record_is_as_the_format_says(directory: int, tmp_path: Path) -> None:
     segment = Segment.create(directory, "1-a.000001.seg", SIZE)
-    reserve, page = segment.slot
-    pack_int(page, at := reserve(), -(2**63), 0.5, 1.25, 3, at)
-    pack_float(page, at := reserve(), 2.5, 0.5, 1.25, 3 | FLOAT_STEP, at)
+    offsets, page = segment.slot
+    pack_int(page, at := next(offsets), -(2**63), 0.5, 1.25, 3, at)
+    pack_float(page, at := next(offsets), 2.5, 0.5, 1.25, 3 | FLOAT_STEP, at)
     data = (tmp_path / segment.name).read_bytes()
 
     assert 32 == RECORD_TYPE.itemsize
@@ -84,8 +84,8 @@ def test_full_page_refuses_more(directory: int) -> None:
 def test_shut_page_refuses_a_slot_that_was_reserved_before(directory: int, tmp_path: Path) -> None:
     segment = Segment.create(directory, "1-a.000001.seg", SIZE)
     put(segment, 1)
-    reserve, page = segment.slot
-    at = reserve()
+    offsets, page = segment.slot
+    at = next(offsets)
     segment.shut()
 
     with pytest.raises((TypeError, ValueError)):  # which one depends on the Python
@@ -98,7 +98,7 @@ def test_a_record_without_its_commit_word_does_not_exist(directory: int, tmp_pat
     """The kill comes in the middle of packing, or between reserving and packing."""
     segment = Segment.create(directory, "1-a.000001.seg", SIZE)
     put(segment, 1)
-    at = segment.slot[0]()
+    at = next(segment.slot[0])
     segment.slot[1][at : at + 28] = struct.pack("<qddI", 2, 0.5, 0.5, 7)
     put(segment, 3)
     records, upto, _damages = read_records(journal_file("1-a", 1, "seg", tmp_path / segment.name), SEGMENT_HEADER)
@@ -109,10 +109,10 @@ def test_a_record_without_its_commit_word_does_not_exist(directory: int, tmp_pat
 
 
 def test_dead_slot_refuses_every_pack() -> None:
-    reserve, page = DEAD_SLOT
+    offsets, page = DEAD_SLOT
 
     with pytest.raises(struct.error):
-        pack_int(page, at := reserve(), 1, 1.0, 1.0, 1, at)
+        pack_int(page, at := next(offsets), 1, 1.0, 1.0, 1, at)
 
 
 def test_sealed_segment_is_cut_and_says_what_it_holds(directory: int, tmp_path: Path) -> None:

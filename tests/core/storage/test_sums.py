@@ -126,7 +126,7 @@ def test_a_hole_is_left_out_and_covered_once_it_is_filled(tmp_path: Path) -> Non
     directory = os.open(tmp_path, os.O_RDONLY)
     segment = Segment.create(directory, "1-a.000001.seg", SEGMENT_HEADER + 10 * RECORD)
     sums = Sums(directory, "1-a")
-    offsets = [segment.slot[0]() for _ in range(4)]
+    offsets = [next(segment.slot[0]) for _ in range(4)]
     for at in (offsets[0], offsets[1], offsets[3]):
         segment.slot[1][at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
     sums.cover([segment], [])

@@ -273,7 +273,7 @@ class PointLog:
         times: Sequence[float],
     ) -> int:
         """Add points to the page of a slot; how many of the first ones it had room for."""
-        reserve, page = slot
+        offsets, page = slot
         points = zip(values, steps, times, strict=True)
         done = 0
         if page.__class__ is bytearray:
@@ -285,7 +285,7 @@ class PointLog:
         # A call for each point took twice as long as packing it.
         try:
             for value, step, time in points:
-                at = reserve()
+                at = next(offsets)
                 if step.__class__ is int:
                     pack_int(page, at, step, value, time, number, at)
                 else:
@@ -336,7 +336,7 @@ class PointLog:
             segment = self.segments[-1] if self.segments else None
             if segment is None or self.slot is not slot or slot is DEAD_SLOT or segment.used() >= segment.size:
                 return False
-            at = segment.reserve()
+            at = next(segment.offsets)
             try:
                 put_record(segment, data, at)
             except OSError as error:
@@ -443,7 +443,7 @@ class PointLog:
             return
         new = Segment.create(self._directory.fd, self._next_name(), SEGMENT_HEADER + len(records) * RECORD)
         for each in records:
-            put_record(new, each, new.reserve())
+            put_record(new, each, next(new.offsets))
         new.retired_at = clock.monotonic()
         new.shut()
         self._directory.has_new_files = True

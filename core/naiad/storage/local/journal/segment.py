@@ -76,10 +76,10 @@ class Segment(LogFile):
         self._window = offsets, end
         # Beyond its end it gives an offset outside any page, for which packing raises: cheaper for the caller than
         # StopIteration.
-        self.reserve = itertools.chain(offsets, _beyond).__next__
-        """Hand out the offset of a record that no other caller gets; one beyond the page when the slot is used up."""
+        self.offsets = itertools.chain(offsets, _beyond)
+        """Offsets of records that no other caller gets; beyond the page when the slot is used up."""
         if self._map is not None:
-            self.slot = (self.reserve, self._map)
+            self.slot = (self.offsets, self._map)
         return True
 
     @classmethod
