@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from naiad.kinds import KINDS, LINES, MEMBERS, POINTS
+from naiad.kinds import ASPECTS, KINDS, LINES, MEMBERS, POINTS
 from naiad.storage.base import Store
 from naiad_web.server.access import Access, Grant
 from naiad_web.server.answers import Answer, Problem, Stream, encoded
@@ -73,7 +73,7 @@ class Record:
             ("column", f"{path}:{aspect}")
             for path, field in sorted(fields.items())
             if field["kind"] == POINTS
-            for aspect in ("min", "max")
+            for aspect in ASPECTS[1:]
         ]
         # The page compares two or more; a single run is compared with itself.
         both = self._uids if len(self._uids) > 1 else self._uids * 2

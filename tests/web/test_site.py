@@ -78,6 +78,22 @@ def test_group_without_a_number_has_the_runs_that_it_counts(tmp_path: Path) -> N
     assert [json.loads(page.body)["total"] for page in pages] == found["counts"]
 
 
+def test_group_of_tags_has_no_run_with_further_tags(tmp_path: Path) -> None:
+    """Nor one with fewer; a run whose tags were removed is with those that never had one."""
+    for tags in ([], ["a"], ["a"], ["a", "b"], ["b"], None):
+        with naiad.init_run(store=str(tmp_path / "store"), project="p", **QUIET) as run:
+            if tags is not None:
+                run["sys/tags"].add(["x", *tags])
+                run["sys/tags"].remove("x")
+    site = site_of(tmp_path / "store")
+    found = tables.groups(site, tables.GroupsWanted(project="p", by=["sys/tags"]))
+    values = found["by"][0]["values"]
+    pages = [tables.table(site, tables.TableWanted(project="p", group=[("sys/tags", value)])) for value in values]
+
+    assert sorted(zip(values, found["counts"], strict=True)) == [([], 2), (["a"], 2), (["a", "b"], 1), (["b"], 1)]
+    assert [json.loads(page.body)["total"] for page in pages] == found["counts"]
+
+
 def test_answers_in_memory_are_bounded(tmp_path: Path) -> None:
     log_run(tmp_path / "store")
     site = site_of(tmp_path / "store")

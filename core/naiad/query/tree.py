@@ -40,6 +40,13 @@ class Contains(Struct, frozen=True):
     text: str
 
 
+class HasOthers(Struct, frozen=True):
+    """Whether a string set has a string that is none of these."""
+
+    field: FieldName
+    texts: tuple[str, ...]
+
+
 class Matches(Struct, frozen=True):
     """Whether a part of a text matches a regular expression."""
 
@@ -82,7 +89,7 @@ class AnyKind(Or, frozen=True):
     """A clause without a type: whether it holds for one of the kinds that its value can be compared with."""
 
 
-Leaf: TypeAlias = Compare | OneOf | Contains | Matches | Exists | IsChild
+Leaf: TypeAlias = Compare | OneOf | Contains | HasOthers | Matches | Exists | IsChild
 Node: TypeAlias = Leaf | And | Or | Not
 
 

@@ -11,7 +11,7 @@ from naiad.errors import InvalidArgument
 from naiad.kinds import ATOM_OF, LINES, POINTS, TAGS
 from naiad.ops import Plain, Strings, Tags
 from naiad.query.parser import parse
-from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Not
+from naiad.query.tree import And, Compare, Contains, Exists, FieldName, HasOthers, Not
 from naiad.storage.base import Change, RunReader, RunWriter, Store
 from naiad.storage.catalog import ABSENT, MOST_SORTED
 from naiad.testing.runs import SERIES, StoreFixtures, assign, begin, new_series
@@ -206,6 +206,34 @@ class CatalogTests(StoreFixtures):
         assert found.numbers["loss:max"][found.keys.index((0.1,))] == (2, 0.0, 3.0, 1.5)
         assert (by_tags.total, by_tags.counts) == (7, [1])
         assert by_tags.keys[0][0] in {("all", "t0"), ("all", "t1")}
+
+    def test_groups_have_facts_of_more_columns_than_one_statement_joins(self, store: Store) -> None:
+        """In the order of the columns; a group without a value has none, however many others have."""
+        for number in range(3):
+            _run, writer = begin(store)
+            writer.write([assign("g", ATOM_OF[int], number % 2)])
+            writer.write([assign(f"x{n:03}", ATOM_OF[int], 10 * number + n) for n in range(130) if n != 120 or number])
+            writer.stop()
+        columns = [f"x{n:03}" for n in range(130)]
+        found = store.catalog().groups(RUN, None, None, ["g"], columns)
+
+        assert (found.keys, found.counts, list(found.numbers)) == ([(0,), (1,)], [2, 1], columns)
+        assert found.numbers["x007"] == [(2, 7.0, 27.0, 17.0), (1, 17.0, 17.0, 17.0)]
+        assert found.numbers["x120"] == [(1, 140.0, 140.0, 140.0), (1, 130.0, 130.0, 130.0)]
+
+    def test_sets_with_other_strings_are_found(self, store: Store) -> None:
+        """A set without strings has no others."""
+        for tags in (["a"], ["a", "b"], ["b"], []):
+            _run, writer = begin(store)
+            writer.write([Change("t", TAGS, (Tags("t", [*tags], [], clear=False),))])
+            writer.stop()
+        catalog, field = store.catalog(), FieldName("t", TAGS)
+
+        def among(*texts: str) -> int:
+            return catalog.count(RUN, None, HasOthers(field, texts))
+
+        assert (among(), among("a"), among("a", "b"), among("c")) == (3, 2, 0, 3)
+        assert catalog.count(RUN, None, And((Contains(field, "a"), Not(HasOthers(field, ("a",)))))) == 1
 
     def test_groups_by_last_texts_and_by_a_path_of_two_kinds(self, store: Store) -> None:
         """A series of texts counts by its last one; True, where others have a number, is 1."""

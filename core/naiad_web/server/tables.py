@@ -16,7 +16,7 @@ from naiad.errors import InvalidQuery, NaiadError
 from naiad.kinds import ASPECTS, KINDS, SYS, TAGS
 from naiad.query.criteria import both, children_of, not_trashed, top_level
 from naiad.query.parser import parse
-from naiad.query.tree import Compare, Contains, Exists, FieldName, Node, Not, OneOf, Or
+from naiad.query.tree import And, Compare, Contains, Exists, FieldName, HasOthers, Node, Not, OneOf, Or
 from naiad.rollup import resolved
 from naiad.scalars import microseconds
 from naiad.storage.catalog import ABSENT, Grid, path_and_aspect
@@ -63,7 +63,7 @@ class GroupsWanted(Wanted, frozen=True, kw_only=True):
     """Groups: containers, columns to group by, columns of numbers to aggregate."""
 
     by: Annotated[list[str], msgspec.Meta(min_length=1, max_length=3)]
-    column: Annotated[list[str], msgspec.Meta(max_length=50)] = []
+    column: Annotated[list[str], msgspec.Meta(max_length=1_000)] = []
     limit: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 1_000
 
 
@@ -337,7 +337,10 @@ def _is_in_group(site: Site, takes: Wanted, column: str, value: Json) -> Node:
     for name in names:
         kind, row = name.kind, KINDS[name.kind]
         if kind == TAGS and isinstance(value, list):
-            found.append(both([Contains(name, str(each)) for each in value]) or Exists(name))
+            texts = tuple(map(str, value))
+            # All of these and no other: a run with further tags is of another group.
+            own: list[Node] = [Exists(name), *(Contains(name, each) for each in texts), Not(HasOthers(name, texts))]
+            found.append(And(tuple(own)))
         elif (row.compared_as in ("text", "state") and isinstance(value, str)) or (
             row.compared_as in ("number", "boolean") and isinstance(value, int | float)
         ):

@@ -64,6 +64,23 @@ def test_runs_are_compared_in_the_file(opened: Any, until: Any) -> None:
     assert "params/lr" in page.locator("tbody").first.text_content()
 
 
+def test_runs_are_grouped_in_the_file(opened: Any, until: Any) -> None:
+    """With the means of their numbers; each group opens as its own runs."""
+    columns = "sys/id,score,spark:val/auc,spark:val/loss,val/loss:average"
+    page = opened("many", f"#/p/digits/runs?group=sys/tags&cols={columns}")
+    until(page, "document.querySelectorAll('tr.group').length > 1")
+    counts = [int(text) for text in page.locator("tr.group button.link > .faint").all_text_contents()]
+    for number in range(len(counts)):
+        page.locator("tr.group button.link").nth(number).click()
+        opened_rows = sum(counts[: number + 1])
+        until(page, f"document.querySelectorAll('tbody tr[role=row]:not(.group)').length === {opened_rows}")
+
+    assert 4 == sum(counts)
+    assert "mean" in page.locator("tr.group").first.text_content()
+    assert 0 == page.get_by_role("combobox", name="Query").count()
+    until(page, "document.querySelectorAll('svg.spark').length >= 6")
+
+
 def test_nothing_can_be_changed_in_the_file(opened: Any, until: Any) -> None:
     page = opened("many")
     until(page, "document.querySelectorAll('tbody tr[role=row]').length === 4")

@@ -44,6 +44,18 @@ _CELLS = """name => {
 }"""
 
 
+@pytest.mark.parametrize("group", ["", "&group=params/optimizer"])
+def test_query_in_an_address_that_is_not_valid_is_said_so(look: Any, until: Any, group: str) -> None:
+    look.allowed = ["400"]
+    page = look.open(f"/p/digits/runs?q=params%2Flr+%3C+%3C{group}")
+    page.wait_for_selector(".caret-error")
+    until(page, "document.querySelector('.page-head').innerText.includes('the query is not valid')")
+    page.get_by_role("button", name="Show all runs").click()
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length > 2")
+
+    assert "…" not in page.locator(".page-head [aria-live]").inner_text()
+
+
 def test_quick_filter_is_a_condition_of_the_query(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs")
     settled(page, until)

@@ -17,7 +17,7 @@ from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
 from naiad.storage.sql.cells import exact_of, text_of
-from naiad.storage.sql.connection import ALL, Connection, Part, Statement
+from naiad.storage.sql.connection import ALL, Clause, Connection, Part, Statement
 from naiad.storage.sql.rows import (
     BY_DEFAULT,
     COUNT,
@@ -35,8 +35,13 @@ from naiad.storage.sql.values import fields_at, shown, shown_cells
 
 Numbered = list[tuple[int, str]]
 """Number and kind of the fields at one path."""
+Facts = tuple[int, float | None, float | None, float | None]
+"""Number of values, the least, the largest, the mean."""
 Form = tuple[str, ...]
 """Names of the values of a cell by which its container is grouped; see `_valued`."""
+MOST_SUMS = 50
+"""Columns of numbers in one statement: each is a join, of which SQLite takes 63, and keys are joins too."""
+_NO_FACTS: Facts = (0, None, None, None)
 _FORMS: dict[str, Form] = {"numbers": ("num", "exact"), "text": ("text",), "mixed": ("num", "exact", "text")}
 
 
@@ -128,6 +133,21 @@ def groups(
     # A set is no single cell: joined with its tags, a container would count once for each of them.
     if any(each == TAGS for key, _aspect in keys for _number, each in key):
         return _decoded_groups(connection, kind, project, tree, by, columns, limit)
+    pieces = [columns[at : at + MOST_SUMS] for at in range(0, len(columns), MOST_SUMS)] or [()]
+    wanted = conditions(connection, kind, project, tree)
+    first, *others = [_summed(connection, wanted, keys, piece, limit) for piece in pieces]
+    for other in others:
+        places = {key: place for place, key in enumerate(other.keys)}
+        for column, facts in other.numbers.items():
+            # A group may have gone since the first statement, of a database that others write meanwhile.
+            first.numbers[column] = [facts[places[key]] if key in places else _NO_FACTS for key in first.keys]
+    return first
+
+
+def _summed(
+    connection: Connection, wanted: Clause, keys: Sequence[tuple[Numbered, str]], columns: Sequence[str], limit: int
+) -> Groups:
+    """Groups of the containers that are wanted, with the facts of a few columns."""
     sums = [_resolved(connection, column) for column in columns]
     shape = tuple(_form(*key) for key in keys), tuple(aspect for _key, aspect in sums)
     first = sum(map(len, shape[0])) + 1
@@ -135,7 +155,6 @@ def groups(
     fields |= {f"sum{place}": _numbers(key) for place, (key, _aspect) in enumerate(sums)}
     # A path with two kinds in one container would join it twice, and telling them apart takes a third of the time.
     is_joined_once = all(len(numbers) == 1 for numbers in fields.values())
-    wanted = conditions(connection, kind, project, tree)
     total = 0
     found = []
     # All groups are counted, and only the first ones kept: the total is shown beside them.
@@ -262,9 +281,9 @@ def _shown(cells: Mapping[int, Cell], numbered: Numbered, aspect: str) -> Cell:
     return None
 
 
-def _summary(values: Iterable[float]) -> tuple[int, float | None, float | None, float | None]:
+def _summary(values: Iterable[float]) -> Facts:
     found = list(values)
-    return (len(found), min(found), max(found), sum(found) / len(found)) if found else (0, None, None, None)
+    return (len(found), min(found), max(found), sum(found) / len(found)) if found else _NO_FACTS
 
 
 _statement = partial(Statement, "naiad.storage.sql.tables")

@@ -13,7 +13,21 @@ from naiad.container_kinds import RUN
 from naiad.integers import LARGEST, SMALLEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.criteria import TRASHED
-from naiad.query.tree import And, AnyKind, Compare, Contains, IsChild, Leaf, Matches, Node, Not, OneOf, Or, leaves
+from naiad.query.tree import (
+    And,
+    AnyKind,
+    Compare,
+    Contains,
+    HasOthers,
+    IsChild,
+    Leaf,
+    Matches,
+    Node,
+    Not,
+    OneOf,
+    Or,
+    leaves,
+)
 from naiad.storage.sql.cells import INDEXED_TEXT, text_of
 from naiad.storage.sql.connection import ALL, All, Clause, Either, Negated, Part, Statement
 
@@ -64,7 +78,7 @@ def holders(leaf: Leaf, numbers: Numbers) -> Clause:
 
 
 def _is_of_tags(leaf: Leaf) -> bool:
-    return isinstance(leaf, Contains) and leaf.field.kind == TAGS
+    return isinstance(leaf, Contains | HasOthers) and leaf.field.kind == TAGS
 
 
 def _test(leaf: Leaf) -> Clause:
@@ -77,6 +91,8 @@ def _test(leaf: Leaf) -> Clause:
         if leaf.field.kind == TAGS:
             return Part(_IS_TAG, {"text": leaf.text})
         return Part(_CONTAINS, {"text": leaf.text}) if leaf.text else Part(_HAS_TEXT)
+    if isinstance(leaf, HasOthers):
+        return Part(_IS_OTHER_TAG, {"texts": list(leaf.texts)})
     if isinstance(leaf, IsChild):
         if leaf.project is None:
             return Part(_IS_UID_OF_ANY, {"kind": RUN.folder})
@@ -240,6 +256,10 @@ _IS_UID_OF = _statement(
     ),
 )
 _IS_TAG = _statement("test tag", lambda sql, t: t.tag.alias("found").c.tag == sql.bindparam("text"))
+_IS_OTHER_TAG = _statement(
+    "test other tag",
+    lambda sql, t: t.tag.alias("found").c.tag.not_in(sql.bindparam("texts", expanding=True)),
+)
 _HAS_TEXT = _statement("test text", lambda _sql, t: text_of(_found(t)).is_not(None))
 _CONTAINS = _statement(  # LIKE takes seconds to look for some texts
     "test text contains",

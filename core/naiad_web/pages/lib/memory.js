@@ -27,7 +27,7 @@ export class MemorySource {
       "/entries": () => this._of(params).entries?.[params.path] ?? missing(), "/artifact": () => this._of(params).artifacts?.[params.path] ?? missing(),
       "/artifact/users": () => ({ users: Object.values(kept.runs).flatMap((run) => Object.entries(run.artifacts ?? {}).filter(([, one]) => one.hash === params.hash).map(([path]) => ({ ...run.head, path }))) }),
       "/files": () => this._of(params).sets?.[params.path] ?? missing(), "/histograms": () => this._of(params).histograms?.[params.path] ?? missing(),
-      "/groups": () => ({ total: 0, by: [], counts: [], columns: [] }),
+      "/groups": () => this._groups(params),
     }[route];
     return own ? own() : missing();
   }
@@ -89,13 +89,45 @@ export class MemorySource {
   _table(params) {
     const { table } = this.kept;
     const ids = list(params.id);
-    const rows = table.uids.map((_, i) => i).filter((i) => !ids.length || ids.includes(table.ids[i]) || ids.includes(table.uids[i]));
+    const group = list(params.group).map(([name, value]) => ({ of: this._keys(name), key: JSON.stringify(value) }));
+    const rows = table.uids.map((_, i) => i).filter((i) => (!ids.length || ids.includes(table.ids[i]) || ids.includes(table.uids[i])) && group.every(({ of, key }) => JSON.stringify(of[i]) === key));
     const pick = (values) => rows.map((i) => values[i]);
     const columns = list(params.column).map((name) => {
       const held = table.columns.find((column) => column.name === name);
       return held ? { ...held, values: pick(held.values) } : { name, path: name, kind: null, kinds: [], values: rows.map(() => null) };
     });
     return { ...table, total: rows.length, count: rows.length, ids: pick(table.ids), uids: pick(table.uids), projects: pick(table.projects), states: pick(table.states), columns };
+  }
+
+  /** The values of a column by which runs are grouped: NaN is no number, and its run has none. @param {string} name */
+  _keys(name) {
+    const { table } = this.kept;
+    const held = table.columns.find((column) => column.name === name);
+    const isNumber = held && held.kind !== "string";
+    return table.uids.map((_, i) => (isNumber && held.values[i] === "NaN" ? null : held?.values[i] ?? null));
+  }
+
+  _groups(params) {
+    const { table } = this.kept;
+    const by = list(params.by), keys = by.map((name) => this._keys(name));
+    /** @type {Map<string, number[]>} */
+    const found = new Map();
+    table.uids.forEach((_, i) => {
+      const key = JSON.stringify(keys.map((values) => values[i]));
+      found.set(key, [...(found.get(key) ?? []), i]);
+    });
+    const rows = [...found.values()].sort((a, b) => b.length - a.length);
+    const columns = list(params.column).map((name) => {
+      const values = this._keys(name);
+      const facts = rows.map((own) => {
+        const numbers = own.map((i) => values[i]).filter((value) => value !== null).map(Number);
+        return { count: numbers.length, min: Math.min(...numbers), max: Math.max(...numbers), mean: numbers.reduce((sum, n) => sum + n, 0) / numbers.length };
+      });
+      const of = (fact) => facts.map((each) => (each.count ? each[fact] : null));
+      return { name, counts: facts.map((each) => each.count), min: of("min"), max: of("max"), mean: of("mean") };
+    });
+    const kinds = by.map((name) => table.columns.find((column) => column.name === name)?.kind ?? null);
+    return { total: rows.length, by: by.map((name, k) => ({ name, kind: kinds[k], values: rows.map(([first]) => keys[k][first]) })), counts: rows.map((own) => own.length), columns };
   }
 
   _compare(params) {

@@ -181,10 +181,13 @@ export function Runs({ place, about }) {
     }
   };
   const isEmptyStore = isReady && table.total === 0 && !params.q && !params.trash;
+  const isWrong = error?.type === "InvalidQuery"; // the bar shows where
   const count = isGrouped ? groups.total : params.find ? visibleOrder.length : table.total;
+  const counts = isWrong ? "the query is not valid" : error && !isReady ? "not loaded" : !isReady || (isGrouped && groups.isLoading) ? "…"
+    : isGrouped ? `${counted(count, "group")}; numbers are means` : params.find ? `${count.toLocaleString("en")} of ${table.total.toLocaleString("en")}` : counted(count, "run");
 
   return html`<div class="page fixed">
-    <div class="page-head"><h1>${params.trash ? "Trash" : "Runs"}</h1><span class="faint" aria-live="polite">${isReady ? isGrouped ? groups.isLoading ? "…" : `${counted(count, "group")}; numbers are means` : params.find ? `${count.toLocaleString("en")} of ${table.total.toLocaleString("en")}` : counted(count, "run") : "…"}${selected.size ? ` · ${selected.size} selected` : ""}</span>
+    <div class="page-head"><h1>${params.trash ? "Trash" : "Runs"}</h1><span class="faint" aria-live="polite">${counts}${selected.size ? ` · ${selected.size} selected` : ""}</span>
       ${live.isLost && html`<span class="badge">not live</span>`}<span class="grow"></span>
       <${Views} views=${views} project=${project} place=${place} say=${say} />
       <${Popover} label="Columns" name="Columns" align="end">${() => html`<${ColumnPicker} columns=${columns} onChange=${setColumns} fields=${choices(fields.data?.columns ?? [])} />`}</${Popover}>
@@ -192,17 +195,17 @@ export function Runs({ place, about }) {
       <${Menu} label="Export" title="Export what is shown" kind="" items=${[{ text: "CSV", run: () => exported("csv") }, { text: "JSON", run: () => exported("records") }, { text: "Copy as Python", run: () => copied(python(project, params.q, shownPlain, sort)) }, { text: "Copy link", run: () => copied(location.href) }]} />
       <${Toggle} on=${params.split} onChange=${(split) => change({ split })}>charts</${Toggle}></div>
     <div class="bar"><input class="input" ref=${findInput} type="search" style=${{ flex: "0 1 180px" }} placeholder="Find in rows" aria-label="Find in rows" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
-      <${QueryBar} value=${params.q} project=${project} onChange=${(q) => change({ q }, { replace: true })} />
-      <${Quick} q=${params.q} project=${project} />${fields.data?.columns.some((field) => field.path === "sys/parent") && html`<${Toggle} on=${params.tree} disabled=${rows.total > WHOLE} title=${rows.total > WHOLE ? `A tree is shown of at most ${WHOLE.toLocaleString("en")} runs: narrow the query` : "Each run below its parent"} onChange=${(on) => change({ tree: on, open: [], group: [] })}>tree</${Toggle}>`}<${Toggle} on=${params.trash} onChange=${(on) => { setSelected(new Set()); change({ trash: on, runs: [] }); }}>trash</${Toggle}></div>
+      ${source.isLive && html`<${QueryBar} value=${params.q} project=${project} onChange=${(q) => change({ q }, { replace: true })} /><${Quick} q=${params.q} project=${project} />`}${fields.data?.columns.some((field) => field.path === "sys/parent") && html`<${Toggle} on=${params.tree} disabled=${rows.total > WHOLE} title=${rows.total > WHOLE ? `A tree is shown of at most ${WHOLE.toLocaleString("en")} runs: narrow the query` : "Each run below its parent"} onChange=${(on) => change({ tree: on, open: [], group: [] })}>tree</${Toggle}>`}${source.isLive && html`<${Toggle} on=${params.trash} onChange=${(on) => { setSelected(new Set()); change({ trash: on, runs: [] }); }}>trash</${Toggle}>`}</div>
     ${selected.size > 0 && html`<div class="bar" role="group" aria-label="Selected runs"><span class="strong">${counted(selected.size, "run")}</span>
       <${Button} kind="primary" disabled=${selected.size < 2} title="Compare (c)" onClick=${compare}>Compare</${Button}>
       ${source.isEditable && !params.trash && html`<${Button} onClick=${() => setEditing(chosen)}>Edit…</${Button}><${Button} kind="danger" onClick=${() => trash(chosen, false)}>Move to trash</${Button}>`}
       ${source.isEditable && params.trash && html`<${Button} onClick=${() => trash(chosen, true)}>Restore</${Button}>`}
       <${Copy} text=${() => chosen.join("\n")} label="Copy ids">Copy ids</${Copy}><${Button} kind="quiet" onClick=${() => choose(new Set())}>Clear</${Button}></div>`}
-    ${error && error.type !== "InvalidQuery" && html`<${Failure} error=${error} onRetry=${() => { setError(null); rows.load().catch(setError); }} />`}
+    ${error && !isWrong && html`<${Failure} error=${error} onRetry=${() => { setError(null); rows.load().catch(setError); }} />`}
     <div class=${params.split ? "split" : "split-none"} style=${params.split ? { minHeight: 0 } : { display: "flex", flex: 1, minHeight: 0 }}>
       <div style=${{ display: "flex", flexDirection: "column", minHeight: 0, minWidth: 0, flex: 1 }}>
       ${!isReady && !before.current && !error ? html`<${Skeleton} lines=${10} label="Loading runs" />`
+        : isWrong ? html`<${Empty} title="The query is not valid"><${Button} onClick=${() => change({ q: "" })}>Show all runs</${Button}></${Empty}>`
         : isEmptyStore ? html`<${Empty} title="No runs yet">A run appears here as soon as it starts:<pre>${`import naiad\n\nrun = naiad.init_run(project=${JSON.stringify(project || "demo")})\nrun["params/lr"] = 0.01\nrun["train/loss"].append(0.9)`}</pre></${Empty}>`
         : isGrouped && groups.isLoading ? html`<${Skeleton} lines=${6} label="Loading groups" />`
         : isGrouped && groups.error ? html`<${Failure} error=${groups.error} onRetry=${groups.again} />`
@@ -244,13 +247,17 @@ function useSparks(columns, uids) {
     const stop = new AbortController();
     const ask = async () => {
       const found = new Map();
-      for (let from = 0; from < uids.length; from += 100) {
-        const head = await source.chart({ run: uids.slice(from, from + 100), path: columns.map((c) => c.slice(6)), buckets: 50 }, stop.signal);
-        for (const series of head.series) {
-          const one = curves({ ...head, series: [series] });
-          if (one.curves[0]) found.set(`${series.uid} ${series.path}`, thinned(one.curves[0].line));
+      const paths = columns.map((c) => c.slice(6));
+      // One request for all, or one chart after the other of those that are kept in the page.
+      for (const path of source.isLive ? [paths] : paths) {
+        for (let from = 0; from < uids.length; from += 100) {
+          const head = await source.chart({ run: uids.slice(from, from + 100), path, buckets: 50 }, stop.signal);
+          for (const series of head.series) {
+            const one = curves({ ...head, series: [series] });
+            if (one.curves[0]) found.set(`${series.uid} ${series.path}`, thinned(one.curves[0].line));
+          }
+          setLines(new Map(found));
         }
-        setLines(new Map(found));
       }
     };
     ask().catch(() => undefined);
@@ -309,7 +316,8 @@ function useGroups(ask, by, names, rows) {
   const bands = useMemo(() => [], []);
   const [filled, setFilled] = useState(bands);
   useEffect(() => {
-    if (!by.length || !state.groups.length) return setFilled(bands);
+    // Means of curves come from the server; a page without one draws each run.
+    if (!by.length || !state.groups.length || !source.isLive) return setFilled(bands);
     let isGone = false;
     Promise.all(state.groups.slice(0, 8).map(async (group) => ({ name: group.label, runs: (await source.get("/table", { ...ask, group: by.map((name, i) => [name, group.values[i]]), column: ["sys/id"], limit: 50 })).uids })))
       .then((found) => !isGone && setFilled(/** @type {any} */ (found.filter((g) => g.runs.length))), () => undefined);
