@@ -18,6 +18,7 @@ from tests.web.conftest import Reply, Server, target
 import naiad
 from naiad.storage.local.store import Store
 from naiad_web.server import texts
+from naiad_web.server.fields import SHOWN_AS, media_of
 
 FULL = "DIGITS-13"
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -148,6 +149,14 @@ def test_comparison_tells_what_differs(server: Server) -> None:
     assert [run["id"] for run in found["runs"]] == ["DIGITS-1", FULL]
     assert rows["params/large"]["values"] == [None, str(2**60)]
     assert all(row["differs"] for row in found["fields"])
+
+
+def test_every_form_that_a_browser_plays_has_its_type() -> None:
+    """Whatever the machine has in its table of types, which calls x.pt a file of a game console on some."""
+    kinds = [(kind, media_of(each)) for kind in ("image", "audio", "video") for each in SHOWN_AS[kind].split()]
+
+    assert all(media.startswith(f"{kind}/") for kind, media in kinds)
+    assert media_of("pt") == media_of("safetensors") == "application/octet-stream"
 
 
 # One container

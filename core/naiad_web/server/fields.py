@@ -40,7 +40,27 @@ SHOWN_AS = {
     "java sql patch diff rst tex xml ndjson jsonl env lock cu scala kt swift jl m lua pl rb dockerfile makefile",
 }
 _shown_as = {extension: name for name, extensions in SHOWN_AS.items() for extension in extensions.split()}
-MEDIA = {"md": "text/markdown", "webp": "image/webp", "avif": "image/avif", "ipynb": "application/json"}
+# Python's own table: the machine's has other types on each, and a game console's "page table" for a model in x.pt.
+_types = mimetypes.MimeTypes()
+MEDIA = {
+    "md": "text/markdown",
+    "ipynb": "application/json",
+    "jsonl": "text/plain",
+    "yaml": "text/plain",
+    "yml": "text/plain",
+    "webp": "image/webp",
+    "avif": "image/avif",
+    "apng": "image/apng",
+    "ogv": "video/ogg",
+    "m4v": "video/mp4",
+    "ogg": "audio/ogg",
+    "oga": "audio/ogg",
+    "opus": "audio/ogg",
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+    "aac": "audio/aac",
+    "weba": "audio/webm",
+}
 
 
 class TreeWanted(Parameters, frozen=True, kw_only=True):
@@ -286,7 +306,7 @@ def file_facts(reader: RunReader, file: FileRef, name: str = "") -> dict[str, Js
 
 def media_of(extension: str) -> str:
     """The media type of files with an extension."""
-    return MEDIA.get(extension) or mimetypes.guess_type(f"x.{extension}", strict=False)[0] or "application/octet-stream"
+    return MEDIA.get(extension) or _types.guess_type(f"x.{extension}", strict=False)[0] or "application/octet-stream"
 
 
 def shown_as(extension: str, name: str = "") -> str:

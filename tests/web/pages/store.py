@@ -221,6 +221,10 @@ def media(store: Path) -> None:
             ("book.ipynb", json.dumps(notebook)),
             ("table.parquet", packed.getvalue()),
             ("plain.txt", "one\ntwo\n"),
+            ("chart.html", "<script>document.write(new Function('return `<b id=drawn>${6 * 7}</b>`')())</script>"),
+            ("long.log", "".join(f"line {number}\n" for number in range(250_000))),
+            ("wide.csv", f"number,text\n1,{'several words ' * 20}\n"),
+            ("model.pt", b"weights"),
         ):
             path, _, extension = name.partition(".")
             run[f"files/{path}"].upload(File.from_content(content, extension=extension))

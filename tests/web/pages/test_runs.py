@@ -220,3 +220,80 @@ def test_columns_are_removed_on_a_phone(look: Any, until: Any, settled: Any) -> 
 
     assert box["x"] + box["width"] <= 390
     assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+
+
+def test_chart_that_makes_functions_of_texts_is_drawn(look: Any, until: Any, settled: Any) -> None:
+    """As those of Altair do; it runs in the sandbox of logged content."""
+    page = look.open("/p/media/runs/MEDIA-1/files?path=files/chart")
+    settled(page, until)
+
+    assert "42" == page.frame_locator(".side iframe").locator("#drawn").text_content()
+
+
+def test_beginning_of_a_long_text_is_shown(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/media/runs/MEDIA-1/files?path=files/long")
+    settled(page, until)
+    said = page.locator(".side").inner_text()
+
+    assert "The first 500 kB of 2.9 MB" in said
+    assert "line 1999" in said
+
+
+def test_cells_of_a_table_take_one_line(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/media/runs/MEDIA-1/files?path=files/wide")
+    settled(page, until)
+    page.wait_for_selector(".sheet td")
+
+    assert page.locator(".sheet tbody tr").first.bounding_box()["height"] < 40
+    assert "several words" in page.locator(".sheet td").last.get_attribute("title")
+
+
+def test_overview_without_parameters_says_where_the_rest_is(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/media/runs/MEDIA-1")
+    settled(page, until)
+    page.locator("main .empty a").first.click()
+    until(page, "location.pathname.endsWith('/files')")
+    settled(page, until)
+
+    assert "application/vnd" not in page.locator("main").inner_text()
+
+
+def test_chosen_file_is_in_view_on_a_phone(look: Any, until: Any, settled: Any) -> None:
+    look.page.set_viewport_size({"width": 390, "height": 844})
+    page = look.open("/p/digits/runs/DIGITS-52/files?path=files/table")
+    settled(page, until)
+    page.wait_for_selector(".side .sheet td")
+
+    assert page.locator(".side .sheet").bounding_box()["y"] < 700
+
+
+def test_traceback_is_open_on_the_overview_and_one_line_on_the_log(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs?find=fails")
+    settled(page, until)
+    page.get_by_role("link", name="DIGITS-").first.click()
+    page.wait_for_selector("details.traceback[open]")
+    page.keyboard.press("l")
+    page.wait_for_selector("details.traceback:not([open])")
+    until(page, "document.querySelector('.traceback summary').innerText.includes('ZeroDivisionError')")
+
+
+def test_size_of_a_run_has_its_files(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/media/runs/MEDIA-1")
+    settled(page, until)
+    until(page, "/\\d MB/.test(document.querySelector('.run-head .line').innerText)")
+
+
+def test_version_leads_back_to_its_model(look: Any, until: Any, settled: Any) -> None:
+    """Also from the address that names the version alone."""
+    page = look.open("/p/digits/models/DIGITS-CNN-1")
+    settled(page, until)
+    page.get_by_role("link", name="DIGITS-CNN", exact=True).click()
+    until(page, "location.pathname.endsWith('/models/DIGITS-CNN')")
+
+
+def test_values_of_fields_far_down_a_search_are_shown(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-53/fields?find=norm")
+    settled(page, until)
+    page.locator("[role=tree]").evaluate("tree => { tree.scrollTop = tree.scrollHeight; }")
+    shown = "[...document.querySelectorAll('[role=treeitem]:not(.space-row) .value')].map(value => value.textContent)"
+    until(page, f"{shown}.length > 5 && {shown}.every(Boolean)")

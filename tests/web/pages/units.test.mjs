@@ -9,8 +9,9 @@ const { clipped, csv, sentence, smoothed, svg } = await import(`${lib}chartdata.
 const wire = await import(`${lib}chartdata.js`);
 const ansi = await import(`${lib}../widgets/log.js`);
 const { parsed, changed } = await import(`${lib}code.js`);
-const { duration, short, size, visible } = await import(`${lib}format.js`);
+const { duration, labels, short, size, visible } = await import(`${lib}format.js`);
 const { tokens } = await import(`${lib}code.js`);
+const { scaleOf, wantsLog } = await import(`${lib}../widgets/spread.js`);
 const { halves, isFalling, reasons } = await import(`${lib}reasons.js`);
 
 let seed = 11;
@@ -202,4 +203,17 @@ test("runs without a number are in neither group, and equal values are not divid
 test("less is better of a loss, not of an accuracy", () => {
   for (const path of ["train/loss", "val_loss:min", "errors/RMSE", "time"]) assert.ok(isFalling(path), path);
   for (const path of ["accuracy", "val/auc", "closs", "timely"]) assert.ok(!isFalling(path), path);
+});
+
+test("one infinite value leaves an axis one of numbers", () => {
+  const scale = scaleOf([0, "Infinity", 1, "NaN", null]);
+  assert.ok(scale.isNumber);
+  assert.deepEqual([0, "Infinity", 1, "NaN", null].map(scale.at), [0, null, 1, null, null]);
+  assert.ok(wantsLog([1, 2, 3, 1000, "Infinity"]));
+  assert.ok(!scaleOf(["NaN", "adam", "sgd"]).isNumber);
+  assert.equal(scaleOf(["NaN", "adam"]).at("NaN"), 0);
+});
+
+test("runs with one name are told apart by their ids", () => {
+  assert.deepEqual(labels([{ id: "A-1", name: "net" }, { id: "A-2", name: "net" }, { id: "A-3", name: "other" }, { id: "A-4", name: null }]), ["net A-1", "net A-2", "other", "A-4"]);
 });

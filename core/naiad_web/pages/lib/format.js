@@ -80,6 +80,13 @@ export function moment(when, now = new Date()) {
 export const counted = (count, noun, plural) =>
   `${count.toLocaleString("en")} ${count === 1 ? noun : plural ?? noun + "s"}`;
 
+/** Labels of runs: names, and where several have one name also their ids. @param {{id: string, name?: string|null}[]} runs */
+export function labels(runs) {
+  const times = new Map();
+  for (const { name } of runs) times.set(name, (times.get(name) ?? 0) + 1);
+  return runs.map(({ id, name }) => (!name ? id : times.get(name) > 1 ? `${name} ${id}` : name));
+}
+
 /** Controls that could reorder or hide text (bidi, zero width, C0) shown as visible marks.
  * @param {unknown} text */
 export function visible(text) {

@@ -31,6 +31,9 @@ export function shown(value, kind, path = "", facts = {}) {
   return html`<bdi title=${text.length > 24 ? visible(text.slice(0, 2000)) : undefined}>${visible(text.length > 300 ? text.slice(0, 300) + "…" : text)}</bdi>`;
 }
 
+/** The type of a field as a user knows it: Neptune calls a series of any files one of images. @param {string} kind @param {string} type */
+export const typed = (kind, type) => (kind === "file_series" ? "fileSeries" : type);
+
 /** A FIELD of the interface in one line, for trees. @param {any} field */
 export function brief(field) {
   if (!field) return "";

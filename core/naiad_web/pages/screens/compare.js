@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useState } from "../lib/html.js";
 import { addressOf, change, go, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
-import { counted, short, size, visible } from "../lib/format.js";
+import { counted, labels, short, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
 import { Empty, Failure, FieldSelect, Path, Skeleton, Swatch, Tabs, Toggle, later, useLoaded, waiting } from "../widgets/controls.js";
 import { Table, nextSort } from "../widgets/lists.js";
@@ -29,7 +29,8 @@ export function Compare({ place }) {
   const runs = useMemo(() => {
     const { ids = [], uids = [], projects = [], columns = [] } = found.data ?? {};
     const value = (name, i) => columns.find((column) => column.name === name)?.values[i];
-    const all = ids.map((id, i) => ({ id, uid: uids[i], project: projects[i], label: value("sys/name", i) || id, state: value("sys/state", i) }));
+    const names = labels(ids.map((id, i) => ({ id, name: value("sys/name", i) })));
+    const all = ids.map((id, i) => ({ id, uid: uids[i], project: projects[i], label: names[i], state: value("sys/state", i) }));
     return params.runs.length ? [...all].sort((a, b) => params.runs.indexOf(a.id) - params.runs.indexOf(b.id)) : all;
   }, [found.data, key]);
   // Asked for by ids beside the table of them, not after it; of a run that is gone the answer is an error, and Charts asks anew.

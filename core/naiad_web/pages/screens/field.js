@@ -7,7 +7,7 @@ import { Copy, Failure, Skeleton, Tag, useLoaded, Button, Empty, waiting } from 
 import { Log, PIECE } from "../widgets/log.js";
 import { ImageGrid, StepSlider, nearest, View } from "../widgets/images.js";
 import { Board } from "./board.js";
-import { shown } from "./cells.js";
+import { shown, typed } from "./cells.js";
 import { Code } from "../widgets/code.js";
 import { Json, Markdown, Notebook, Sheet } from "../widgets/document.js";
 
@@ -23,7 +23,7 @@ export function FieldView({ run, path, place, version }) {
   const field = loaded.data?.path === path ? loaded.data : null;
   if (loaded.error || !field) return waiting(loaded, 5);
   return html`<section class="section" aria-label=${`Field ${path}`}>
-    <div class="bar"><h2 class="path">${visible(path)}</h2><span class="faint">${field.type}</span><span class="grow"></span>
+    <div class="bar"><h2 class="path">${visible(path)}</h2><span class="faint">${typed(field.kind, field.type)}</span><span class="grow"></span>
       <${Copy} text=${() => path} label="Copy path">Copy path</${Copy}><${Copy} text=${() => python(run.id, path, field.kind)} label="Copy as Python">Copy as Python</${Copy}></div>
     ${field.error ? html`<${Failure} error=${field.error.detail} />` : html`<${Body} run=${run} field=${field} place=${place} />`}
   </section>`;
@@ -145,6 +145,8 @@ export function Artifact({ run, path }) {
 }
 
 const TEXT_LIMIT = 2_000_000;
+/** Bytes of a longer text that are shown. */
+const FIRST_PART = 500_000;
 
 /** @typedef {{run: string, path: string, index?: number, entry?: string, member?: string}} Address */
 
@@ -164,7 +166,7 @@ export function FileView({ address, file, height }) {
   const key = JSON.stringify(address);
   const name = nameOf(address, file);
   return html`<section class="section" aria-label=${`File ${name}`}>
-    <div class="bar"><span class="strong">${visible(name)}</span><span class="faint">${size(file?.size)}${file?.media ? ` · ${file.media}` : ""}</span><span class="grow"></span>
+    <div class="bar"><span class="strong">${visible(name)}</span><span class="faint">${size(file?.size)}${file?.media && file.media !== "application/octet-stream" ? ` · ${file.media}` : ""}</span><span class="grow"></span>
       <${Download} address=${address} label=${`Download ${name}`} />
       ${file?.sha256 && html`<${Copy} text=${() => file.sha256} label="Copy SHA-256">SHA-256</${Copy}>`}</div>
     ${file?.description && html`<p>${visible(file.description)}</p>`}
@@ -187,8 +189,8 @@ function FileBody({ kind, address, file, name, height }) {
   if (kind === "table" || kind === "notebook") return html`<${Preview} address=${address} name=${name} file=${file} />`;
   if (kind === "archive") return html`<${Archive} address=${address} />`;
   if (["text", "json", "markdown"].includes(kind)) {
-    if (file.size > TEXT_LIMIT) return html`<${Empty} title="This text is too long to be shown here">${size(file.size)}; download it instead.</${Empty}>`;
-    return html`<${Text} kind=${kind} address=${address} name=${name} />`;
+    const isCut = file.size > TEXT_LIMIT;
+    return html`${isCut && html`<p class="faint">The first ${size(FIRST_PART)} of ${size(file.size)}.</p>`}<${Text} kind=${isCut ? "text" : kind} address=${address} name=${name} isCut=${isCut} />`;
   }
   return html`<${Empty} title="No preview of this kind of file">Download it to see it.</${Empty}>`;
 }
@@ -209,8 +211,11 @@ function Framed({ kind, address, name }) {
     <p class="faint">Shown in a sandbox without a network: a page that loads its scripts from elsewhere stays empty. Embed them when logging it.</p>`;
 }
 
-function Text({ kind, address, name }) {
-  const loaded = useLoaded(async (signal) => (await source.send("/file", { ...address, as: "text" }, signal)).text(), []);
+function Text({ kind, address, name, isCut = false }) {
+  const loaded = useLoaded(async (signal) => {
+    const answer = await source.send("/file", { ...address, as: "text" }, signal);
+    return isCut ? beginning(answer.body) : answer.text();
+  }, []);
   const [isSource, setSource] = useState(false);
   if (loaded.error || loaded.data === undefined) return waiting(loaded, 8);
   const text = loaded.data;
@@ -220,6 +225,20 @@ function Text({ kind, address, name }) {
   }
   return html`<div class="bar"><${Button} kind="quiet" onClick=${() => setSource(true)}>Show source</${Button}></div>
     <div class="card card-body">${kind === "json" ? html`<${Json} value=${value} />` : html`<${Markdown} text=${text} />`}</div>`;
+}
+
+/** The first part of a text, up to its last whole line; the rest is not sent. @param {ReadableStream<Uint8Array>} body */
+async function beginning(body) {
+  const reader = body.getReader(), decoder = new TextDecoder();
+  let text = "";
+  for (let size = 0; size < FIRST_PART;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.length;
+    text += decoder.decode(value, { stream: true });
+  }
+  reader.cancel();
+  return text.slice(0, text.lastIndexOf("\n") + 1) || text;
 }
 
 function parsed(text) {

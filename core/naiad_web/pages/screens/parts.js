@@ -10,7 +10,7 @@ import { Diff } from "../widgets/code.js";
 import { parsed } from "../lib/code.js";
 import { Board } from "./board.js";
 import { FieldView, GitRef, RunLog, FileSet, FileView, contentUrl } from "./field.js";
-import { brief } from "./cells.js";
+import { brief, typed } from "./cells.js";
 
 export function Fields({ run, fields, place, address, about, live, isLoading }) {
   const { params } = place;
@@ -24,11 +24,7 @@ export function Fields({ run, fields, place, address, about, live, isLoading }) 
     const missing = paths.filter((path) => !details.has(path) && !asked.current.has(path));
     const parents = [...new Set(missing.map((path) => path.slice(0, Math.max(0, path.lastIndexOf("/")))))];
     for (const path of missing) asked.current.add(path);
-    if (parents.length > 6 && params.find) {
-      source.get(`${address}/fields`, { search: params.find, details: true, limit: 500 }).then(take, () => undefined);
-      return;
-    }
-    for (const prefix of parents.slice(0, 40)) {
+    await Promise.all(parents.map(async (prefix) => {
       const own = missing.filter((path) => path.slice(0, Math.max(0, path.lastIndexOf("/"))) === prefix);
       for (let offset = 0; offset < 20_000; offset += 1000) {
         const answer = await source.get(`${address}/tree`, { prefix, limit: 1000, offset }).catch(() => null);
@@ -36,7 +32,7 @@ export function Fields({ run, fields, place, address, about, live, isLoading }) 
         take(answer);
         if (!answer.fields.length || own.every((path) => answer.fields.some((field) => field.path === path)) || offset + 1000 >= answer.total) break;
       }
-    }
+    }));
   };
   useEffect(() => {
     const changed = [...live.versions.keys()].filter((path) => details.has(path));
@@ -45,7 +41,7 @@ export function Fields({ run, fields, place, address, about, live, isLoading }) 
     setDetails((before) => new Map([...before].filter(([path]) => !changed.includes(path))));
     want(inView.current);
   }, [live.versions]);
-  const kindName = (kind) => about.kinds?.[kind]?.type ?? kind;
+  const kindName = (kind) => typed(kind, about.kinds?.[kind]?.type ?? kind);
   const value = (leaf) => brief(details.get(leaf.path));
   if (isLoading) return html`<${Skeleton} lines=${10} />`;
   return html`<div class=${params.path ? "split" : "split-none"} style=${params.path ? undefined : { display: "flex", flex: 1, minHeight: 0, flexDirection: "column" }}>
@@ -96,8 +92,8 @@ export function Files({ run, fields, place, address }) {
   const all = loaded.data.fields.filter((field) => !params.find || field.path.toLowerCase().includes(params.find.toLowerCase()));
   if (!loaded.data.fields.length) return html`<${Empty} title="No files">Store one with run["model"].upload("model.pt").</${Empty}>`;
   const chosen = all.find((field) => field.path === params.path);
-  return html`<div class="split"><div class="section"><input class="input" type="search" placeholder=${`Search ${counted(loaded.data.total, "field")}`} aria-label="Search files" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
-    <ul class="list">${all.map((field) => html`<li key=${field.path}><button type="button" class="row" aria-current=${String(field.path === params.path)} onClick=${() => change({ path: field.path, entry: "" })}><span>${visible(field.path)}</span><span class="faint kind">${field.type}</span><span>${brief(field)}</span></button></li>`)}</ul></div>
+  return html`<div class=${chosen ? "split files chosen" : "split files"}><div class="section"><input class="input" type="search" placeholder=${`Search ${counted(loaded.data.total, "field")}`} aria-label="Search files" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
+    <ul class="list">${all.map((field) => html`<li key=${field.path}><button type="button" class="row" aria-current=${String(field.path === params.path)} onClick=${() => change({ path: field.path, entry: "" })}><span>${visible(field.path)}</span><span class="faint kind">${typed(field.kind, field.type)}</span><span>${brief(field)}</span></button></li>`)}</ul></div>
     <div class="side">${chosen ? html`<${FieldView} key=${chosen.path} run=${run} path=${chosen.path} place=${place} />` : html`<${Empty} title="Choose a file to see it" />`}</div></div>`;
 }
 
@@ -143,7 +139,8 @@ export function Monitoring({ run, place, address, live, fields }) {
   return html`<div class="section">${processes.map((process) => html`<section key=${process.namespace} class="section" aria-label=${process.namespace}>
     <div class="bar"><h2>${visible(process.namespace)}</h2><span class="faint">${Object.entries(process.attributes ?? {}).map(([key, value]) => `${key} ${visible(value)}`).join(" · ")}</span></div>
     ${process.series.length > 0 && html`<${Board} runs=${runs} paths=${process.series.map((field) => field.path)} params=${at} versions=${live.versions} isLive=${run.state === "running"} point=${point} height=${140} />`}
-    ${(process.lines ?? []).map((field) => html`<div key=${field.path}><h3>${visible(field.path.split("/").pop() ?? "")}</h3><${RunLog} run=${run} path=${field.path} place=${{ ...place, params: { ...place.params, find: "", line: place.params.path === field.path ? place.params.line : -1 } }} height=${220} version=${live.versions.get(field.path) ?? 0}
+    ${[...(process.lines ?? [])].sort((a, b) => Number(b.path.endsWith("/stdout")) - Number(a.path.endsWith("/stdout"))).map((field) => field.count === 0
+      ? html`<p key=${field.path} class="faint">${visible(field.path.split("/").pop() ?? "")}: nothing was printed</p>` : html`<div key=${field.path}><h3>${visible(field.path.split("/").pop() ?? "")}</h3><${RunLog} run=${run} path=${field.path} place=${{ ...place, params: { ...place.params, find: "", line: place.params.path === field.path ? place.params.line : -1 } }} height=${220} version=${live.versions.get(field.path) ?? 0}
       onLine=${(line, value) => { change({ path: field.path, line }, { replace: true }); if (value?.time !== undefined) setPoint(value.time); }} /></div>`)}
   </section>`)}</div>`;
 }

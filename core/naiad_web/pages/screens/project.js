@@ -106,7 +106,7 @@ export function Model({ place, about }) {
       say({ text: failure.message });
     }
   };
-  return html`<div class="page"><div class="bar"><a class="faint" href=${href({ screen: "models", project })}>Models</a>${isVersion && html`<span class="faint">/</span><a class="faint" href=${href({ screen: "model", project, id: place.id })}>${visible(place.id)}</a>`}<span class="faint">/</span>
+  return html`<div class="page"><div class="bar"><a class="faint" href=${href({ screen: "models", project })}>Models</a>${isVersion && html`<span class="faint">/</span><a class="faint" href=${href({ screen: "model", project, id: model.model_id })}>${visible(model.model_id)}</a>`}<span class="faint">/</span>
       <h1>${visible(model.name || model.id)}</h1><span class="faint">${visible(model.id)}</span>
       ${isVersion && (source.isEditable ? html`<label class="toggle">stage <select class="input" value=${model.stage} onChange=${stage}>${(about.stages ?? []).map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>` : html`<${Stage} stage=${model.stage} count=${1} />`)}</div>
     <div class="run-head"><div class="line"><span>by ${visible(model.owner ?? "")}</span><span>created ${moment(new Date(model.created))}</span><span class="tags">${model.tags.map((tag) => html`<${Tag} key=${tag} text=${tag} />`)}</span></div>${model.description && html`<p>${visible(model.description)}</p>`}</div>

@@ -55,7 +55,7 @@ export function Run({ place, about }) {
   const isFixed = ["fields", "logs"].includes(tab);
   return html`<div class=${isFixed ? "page fixed" : "page"}>
     <${Header} run=${{ ...run, ...(alive?.state ? { state: alive.state, seen_age: alive.age } : {}) }} place=${place} onEdit=${() => setEditing(true)} isLost=${live.isLost} onChanged=${head.again} say=${say} />
-    ${params.full ? "" : html`<${Troubles} run=${run} />`}
+    ${params.full ? "" : html`<${Troubles} run=${run} isOpen=${tab === ""} />`}
     <${Tabs} label="Parts of the run" tabs=${TABS} tab=${tab} to=${(key) => href({ ...place, tab: key, params: { ...params, path: "", find: "", line: -1, entry: "" } })} />
     ${fields.error && html`<${Failure} error=${fields.error} onRetry=${fields.again} />`}
     ${Body ? html`<${Body} ...${context} />` : html`<${Empty} title="A run has no tab of this name" />`}
@@ -97,6 +97,8 @@ function Name({ run, onChanged, say }) {
 
 function Header({ run, place, onEdit, isLost, onChanged, say }) {
   const since = useRef(Date.now());
+  // Not the one of the table, which leaves out files: adding them up may take a moment.
+  const stored = useLoaded((signal) => source.get(`/containers/${encodeURIComponent(run.uid)}/value`, { path: "sys/size" }, signal), [run.uid, run.state]);
   const [, tick] = useState(0);
   useEffect(() => {
     since.current = Date.now();
@@ -120,11 +122,11 @@ function Header({ run, place, onEdit, isLost, onChanged, say }) {
         { text: "Copy id", run: () => copied(run.id) }, { text: "Copy link", run: () => copied(location.href) }]} /></div>
     <div class="line"><${State} state=${run.state} age=${age} />${run.is_failed && run.state !== "failed" && html`<span class="bad-text">marked as failed</span>`}
       <span>${duration(run.running_time)}</span><span title=${run.created}>started ${moment(created)}</span>${run.owner && html`<span>by <bdi>${visible(run.owner)}</bdi>${run.hostname && html` on <bdi>${visible(run.hostname)}</bdi>`}</span>`}
-      ${run.size ? html`<span>${size(run.size)}</span>` : ""}${run.is_trashed && html`<span class="badge">in the trash</span>`}${run.is_protected && html`<span class="badge">protected</span>`}
+      ${stored.data?.value ? html`<span title="Everything stored for this run, files included">${size(stored.data.value)}</span>` : ""}${run.is_trashed && html`<span class="badge">in the trash</span>`}${run.is_protected && html`<span class="badge">protected</span>`}
       ${run.parent && html`<span>child of <a href=${href({ ...place, id: run.parent.uid })}>${visible(run.parent.id)}</a></span>`}
       ${run.children > 0 && html`<a href=${href({ screen: "runs", project: place.project, params: { q: `sys/parent_uid = "${run.uid}"` } })}>${counted(run.children, "child", "children")}</a>`}
       <span class="tags">${tags.slice(0, MOST_TAGS).map((tag) => html`<${Tag} key=${tag} text=${tag} />`)}${tags.length > MOST_TAGS && html`<a class="faint" href=${href({ ...place, tab: "fields", params: { path: "sys/tags" } })}>and ${tags.length - MOST_TAGS} more</a>`}</span></div>
-    ${run.description && html`<p>${visible(run.description)}</p>`}
+    ${run.description && html`<p class="description" tabindex="0" role="group" aria-label="Description">${visible(run.description)}</p>`}
   </header>`;
 }
 
@@ -133,15 +135,15 @@ const Colors = ({ id, onDone }) => html`<div class="section"><div class="swatche
     aria-pressed=${String(hue(id) === i)} onClick=${() => { onDone(); choose(id, i); }}><span class="swatch" style=${{ color: `var(--run-${i})` }}></span></button>`)}</div>
   <${Button} kind="quiet" onClick=${() => { onDone(); choose(id, null); }}>By its id again</${Button}></div>`;
 
-/** What went wrong: damage, losses, and the traceback, open in front. */
-function Troubles({ run }) {
+/** What went wrong: damage, losses, and the traceback, which is open on the overview and has its last line on each tab. */
+function Troubles({ run, isOpen }) {
   const [first] = run.tracebacks ?? [];
   const trace = useLoaded(async (signal) => (first ? (await source.get("/lines", { run: run.uid, path: first, limit: 10_000 }, signal)).texts.join("\n") : ""), [run.uid, first]);
   return html`${(run.damages ?? []).length > 0 && html`<div class="failure" role="alert"><div><p class="strong">A part of this run is damaged; the rest is as it was written.</p>
       ${run.damages.slice(0, 5).map((damage, i) => html`<p key=${i}>${visible([damage.path, damage.file, damage.what].filter(Boolean).join(": "))}</p>`)}</div></div>`}
     ${run.lost > 0 && html`<div class="failure" role="alert"><p>${counted(run.lost, "point or change", "points and changes")} could not be stored while this run was written.</p></div>`}
     ${(run.shadowed ?? []).length > 0 && html`<div class="notice">${run.shadowed.map((one) => `${visible(one.path)} was also written as ${one.kind}; the ${one.by_kind} is shown.`).join(" ")}</div>`}
-    ${first && html`<details class="traceback" open=${run.is_failed || run.state === "failed"}><summary>Traceback${trace.data ? html` <span class="mono">${visible(lastLine(trace.data))}</span>` : ""}</summary>
+    ${first && html`<details class="traceback" open=${isOpen && (run.is_failed || run.state === "failed")}><summary>Traceback${trace.data ? html` <span class="mono">${visible(lastLine(trace.data))}</span>` : ""}</summary>
       ${trace.error ? html`<${Failure} error=${trace.error} onRetry=${trace.again} />` : trace.data === undefined ? html`<${Skeleton} lines=${4} />` : html`<pre tabindex="0">${visible(trace.data)}</pre>`}
       <div class="bar" style=${{ padding: "4px 8px" }}><${Copy} text=${() => trace.data ?? ""} label="Copy traceback">Copy traceback</${Copy}></div></details>`}
 `;
@@ -164,13 +166,21 @@ function Overview({ run, fields, place, address, live, isLoading }) {
   if (isLoading || !values.data && !values.error) return html`<${Skeleton} lines=${8} />`;
   return html`<div class=${paths.length ? "overview" : ""}>
     <div class=${paths.length ? "section" : "columns-2"}>${values.error && html`<${Failure} error=${values.error} onRetry=${values.again} />`}
-      ${rows.length === 0 && html`<${Empty} title="No parameters">Log one with run["params/lr"] = 0.01.</${Empty}>`}
+      ${rows.length === 0 && html`<${Empty} title="No parameters"><p>Log one with run["params/lr"] = 0.01.</p><${Elsewhere} fields=${fields} place=${place} /></${Empty}>`}
       ${[...groups].slice(0, 60).map(([name, items]) => html`<section key=${name} class="card" aria-label=${name || "Values"}><div class="card-head"><h3>${visible(name || "values")}</h3></div>
         <dl class="facts card-body">${items.slice(0, 100).map(([key, [kind, value], path]) => html`<dt key=${path}><a class="plain-link" href=${href({ ...place, tab: "fields", params: { ...place.params, path } })}>${visible(key)}</a></dt><dd>${shown(value, kind, path)}</dd>`)}</dl>
         ${items.length > 100 && html`<p class="faint card-body">and ${items.length - 100} more in Fields</p>`}</section>`)}
       ${groups.size > 60 && html`<p class="faint">and ${counted(groups.size - 60, "more namespace")} in Fields</p>`}</div>
     ${paths.length > 0 && html`<${Board} runs=${runs} paths=${paths} params=${place.params} versions=${live.versions} isLive=${run.state === "running"} />`}</div>`;
 }
+
+const ELSEWHERE = /** @type {[string, string, string[]][]} */ ([["files", "file", ["file", "file_set", "artifact"]], ["files", "series of files", ["file_series"]], ["logs", "series of texts", ["string_series"]]]);
+
+/** What a run without parameters has under other tabs. @param {{fields: any[], place: any}} props */
+const Elsewhere = ({ fields, place }) => html`<p>${ELSEWHERE.map(([tab, noun, kinds]) => {
+  const count = fields.filter((field) => kinds.includes(field.kind) && !/^(monitoring|source_code)\//.test(field.path)).length;
+  return count > 0 && html`<a key=${noun} href=${href({ ...place, tab })}>${counted(count, noun, noun === "file" ? "files" : noun)}</a> `;
+})}</p>`;
 
 function Charts({ run, fields, place, live, isLoading }) {
   const paths = useMemo(() => metrics(fields, true), [fields]);

@@ -5,7 +5,7 @@ import { change, go, here, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
 import { Rows, WHOLE, filed, likely, nested, shares } from "../lib/rows.js";
 import { read as readPlace } from "../lib/url.js";
-import { FORMATS, counted, visible } from "../lib/format.js";
+import { FORMATS, counted, labels, visible } from "../lib/format.js";
 import { curves } from "../lib/chartdata.js";
 import { source } from "../lib/source.js";
 import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, Swatch, Tag, Toggle, copied, saved, useLoaded } from "../widgets/controls.js";
@@ -69,9 +69,20 @@ export function Runs({ place, about }) {
   const table = isReady ? rows : before.current ?? rows; // the old rows stay until new ones are there
   const visibleOrder = useMemo(() => table.order(sort, params.find), [table, table.version, sort, params.find]);
 
+  const hidden = useMemo(() => new Set(params.hidden), [params.hidden]);
+  const shownRuns = useMemo(() => {
+    const first = visibleOrder.filter((i) => !hidden.has(table.ids[i])).slice(0, IN_CHARTS);
+    const texts = labels(first.map((i) => ({ id: table.ids[i], name: table.value("sys/name", i) })));
+    return first.map((i, k) => ({ id: table.ids[i], uid: table.uids[i], label: texts[k] }));
+  }, [visibleOrder, hidden, table, table.version]);
+  // The charts beside the table follow the runs that still log.
+  const watched = useMemo(() => (params.split ? shownRuns.filter((run) => table.value("sys/state", table.uids.indexOf(run.uid)) === "running") : []), [params.split, shownRuns]);
+
+  const known = useMemo(() => new Set(fields.data?.columns.map((field) => field.path)), [fields.data]);
   const pending = useRef(/** @type {Set<string>} */ (new Set()));
   const timer = useRef(0);
-  const live = useLive([], project, (event, data) => {
+  const live = useLive(watched, project, (event, data) => {
+    if (event === "fields" && Object.keys(data.grown ?? {}).some((path) => !known.has(path))) fields.again();
     if (event !== "runs") return;
     for (const item of data.changed) if (item.kind === "run") pending.current.add(item.uid);
     for (const item of data.removed) pending.current.add(item.uid);
@@ -79,7 +90,9 @@ export function Runs({ place, about }) {
     timer.current = window.setTimeout(() => {
       const uids = [...pending.current].slice(0, 500);
       pending.current = new Set();
-      if (uids.length) rows.refresh(uids).catch(() => undefined);
+      // A run that came brings fields. As the first one logs, a page that began without any still has no columns to show.
+      const isBare = first.data && !(first.data.params.length && first.data.metrics.length);
+      if (uids.length) rows.refresh(uids).then((isOther) => (isOther || isBare) && fields.again(), () => undefined);
     }, 400);
   });
 
@@ -95,7 +108,6 @@ export function Runs({ place, about }) {
     widths: Object.fromEntries(next.filter((c) => c.width && c.width !== (WIDTHS[c.key] ?? 112)).map((c) => [c.key, String(Math.round(c.width))])),
   }, { replace: true });
 
-  const hidden = useMemo(() => new Set(params.hidden), [params.hidden]);
   const toggleEye = (id) => change({ hidden: hidden.has(id) ? params.hidden.filter((other) => other !== id) : [...params.hidden, id] }, { replace: true });
   const select = (uid, index, isRange) => {
     const next = new Set(selected);
@@ -150,8 +162,6 @@ export function Runs({ place, about }) {
     ...FORMATS.map(([format, name]) => ({ text: `Numbers: ${name}`, isOn: (params.formats[column.key] ?? "") === format, run: () => change({ formats: { ...without(params.formats, column.key), ...(format ? { [column.key]: format } : {}) } }) })),
   ] : []);
 
-  const shownRuns = useMemo(() => visibleOrder.filter((i) => !hidden.has(table.ids[i])).slice(0, IN_CHARTS)
-    .map((i) => ({ id: table.ids[i], uid: table.uids[i], label: table.value("sys/name", i) || table.ids[i] })), [visibleOrder, hidden, table, table.version]);
   const paths = useMemo(() => (fields.data?.columns ?? []).filter((field) => field.kind === "float_series" && !field.path.startsWith("monitoring/")).map((field) => field.path), [fields.data]);
 
   useKeys({ "/": () => findInput.current?.focus(), c: () => selected.size > 1 && compare(), d: () => change({ split: !here().params.split }) });
@@ -218,7 +228,7 @@ export function Runs({ place, about }) {
           onRename=${(column) => { const title = prompt("Title of the column", column.title); if (title !== null) change({ titles: { ...params.titles, [column.key]: title } }); }}
           onKey=${(key, row) => { if (key === " " && !row.isGroup) { toggleEye(row.id); return true; } if (row.isGroup && key === " ") { groups.toggle(row); return true; } return false; }} />`}
       </div>
-      ${params.split && html`<div class="side"><${Board} runs=${shownRuns} paths=${paths} params=${params} highlighted=${highlighted} onHighlight=${setHighlighted} height=${170}
+      ${params.split && html`<div class="side"><${Board} runs=${shownRuns} paths=${paths} params=${params} versions=${live.versions} isLive=${watched.length > 0} highlighted=${highlighted} onHighlight=${setHighlighted} height=${170}
         groups=${isGrouped && groups.bands.length ? groups.bands : null} extra=${html`<span class="faint">${shownRuns.length < visibleOrder.length ? `the first ${shownRuns.length} rows` : ""}</span>`} /></div>`}
     </div>
     ${editing && html`<${EditRuns} ids=${editing} onClose=${() => setEditing(null)} onDone=${(text) => { setEditing(null); rows.load().catch(setError); say({ text }); }} />`}

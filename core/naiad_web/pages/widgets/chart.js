@@ -83,7 +83,13 @@ export function Chart(props) {
   }, [isSeen, props.load, zoom?.[0], zoom?.[1], turn]);
 
   const { data, error } = state;
-  const paint = useMemo(() => paints(data, sources), [data, sources]);
+  // The curves before stay as they were until those of other runs or groups are there.
+  const painted = useRef(sources);
+  const paint = useMemo(() => {
+    const there = new Set(data?.curves.map((curve) => curve.key));
+    if (!there.size || sources.some((source) => there.has(source.key))) painted.current = sources;
+    return paints(data, painted.current);
+  }, [data, sources]);
   const names = useMemo(() => new Map(paint.map((/** @type {any} */ item) => /** @type {[string, string]} */ ([item.key, item.label]))), [paint]);
   const clip = useMemo(() => (data && props.clip ? clipped(data) : null), [data, props.clip]);
   const isEmpty = Boolean(data && data.curves.every((curve) => curve.points === 0));

@@ -20,9 +20,9 @@ export function Json({ value, name, depth = 0 }) {
 }
 
 /** @param {{columns: string[], rows: any[][], total?: number|null, cut?: boolean}} props */
-export const Sheet = ({ columns, rows, total, cut }) => html`<div class="sheet" tabindex="0" role="group" aria-label="Table" style=${{ overflow: "auto", maxHeight: "70vh" }}><table class="plain">
-  <thead><tr>${columns.map((name, i) => html`<th key=${i} scope="col">${visible(name) || html`<span class="spoken">unnamed</span>`}</th>`)}</tr></thead>
-  <tbody>${rows.map((row, i) => html`<tr key=${i}>${row.map((cell, k) => html`<td key=${k} class=${isNumber(cell) ? "end" : undefined}>${cell === null ? "" : visible(cell)}</td>`)}</tr>`)}</tbody></table>
+export const Sheet = ({ columns, rows, total, cut }) => html`<div class="sheet" tabindex="0" role="group" aria-label="Table"><table class="plain">
+  <thead><tr>${columns.map((name, i) => html`<th key=${i} scope="col" class=${isNumber(rows[0]?.[i]) ? "end" : undefined}>${visible(name) || html`<span class="spoken">unnamed</span>`}</th>`)}</tr></thead>
+  <tbody>${rows.map((row, i) => html`<tr key=${i}>${row.map((cell, k) => html`<td key=${k} class=${isNumber(cell) ? "end" : undefined} title=${String(cell ?? "").length > 40 ? visible(cell) : undefined}>${cell === null ? "" : visible(cell)}</td>`)}</tr>`)}</tbody></table>
   ${cut !== false && html`<p class="faint">${rows.length.toLocaleString("en")} rows shown${total ? ` of ${total.toLocaleString("en")}` : ""}.</p>`}</div>`;
 
 const isNumber = (cell) => typeof cell === "number" || (typeof cell === "string" && cell.trim() !== "" && Number.isFinite(Number(cell)));

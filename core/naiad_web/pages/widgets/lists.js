@@ -261,7 +261,7 @@ function Header({ column, left, width, order, rank, isAt, table, ordered, index 
     else put({ width: Math.max(MIN_WIDTH, width + by * 16) });
   };
   const cut = column.title.lastIndexOf("/") + 1;
-  const title = html`<span class="title"><span class="faint">${visible(column.title.slice(0, cut))}</span>${visible(column.title.slice(cut))}</span>`;
+  const title = html`<span class="title"><bdi dir="ltr"><span class="faint">${visible(column.title.slice(0, cut))}</span>${visible(column.title.slice(cut))}</bdi></span>`;
   const items = onColumns && !column.fixed ? [
     { text: column.pinned ? "Unpin" : "Pin to the left", run: () => put({ pinned: !column.pinned }) },
     { text: "Move left", keys: "Alt Shift ←", disabled: index === 0, run: () => shift(-1) },

@@ -7,9 +7,19 @@ import { Button, Empty, useSize } from "./controls.js";
 /** @typedef {{id: string, label: string, color: string}} Item */
 /** @typedef {{key: string, values: any[]}} Axis */
 
+/** Numbers without a place on an axis, as the interface writes them. */
+const BEYOND = new Set(["NaN", "Infinity", "-Infinity"]);
+
+/** The values of an axis that have a place on it: one run whose loss is infinite must not make categories of all others. @param {any[]} values */
+function placed(values) {
+  const there = values.filter((v) => v !== null && v !== undefined && v !== "");
+  const finite = there.filter((v) => !BEYOND.has(v));
+  return finite.some((v) => typeof v === "number") ? finite : there;
+}
+
 /** Place of each value on an axis from 0 to 1: numbers by size, else categories in order. @param {any[]} values @param {boolean} [isLog] */
 export function scaleOf(values, isLog = false) {
-  const there = values.filter((v) => v !== null && v !== undefined && v !== "");
+  const there = placed(values);
   const numbers = there.map(Number).filter(Number.isFinite);
   if (there.length && numbers.length === there.length && !there.some((v) => typeof v === "boolean")) {
     const positive = isLog && numbers.every((v) => v > 0);
@@ -38,7 +48,7 @@ const text = (value) => (Array.isArray(value) ? value.join(", ") : String(value)
 
 /** Whether an axis is better read on a log scale: positive, over two decades or more. @param {any[]} values */
 export function wantsLog(values) {
-  const numbers = values.filter((v) => v !== null && v !== undefined && v !== "" && typeof v !== "boolean").map(Number);
+  const numbers = placed(values).filter((v) => typeof v !== "boolean").map(Number);
   if (numbers.length < 3 || numbers.some((v) => !Number.isFinite(v) || v <= 0)) return false;
   const sorted = [...numbers].sort((a, b) => a - b);
   return sorted[sorted.length - 1] / sorted[0] >= 100 && sorted[Math.floor(sorted.length / 2)] <= sorted[sorted.length - 1] / 5;
@@ -144,7 +154,7 @@ export function Parallel({ items, axes, height = 380, highlighted, onHighlight, 
         ${scales[i].marks.map(([at, mark]) => html`<span key=${at} style=${{ top: `${py(at) - 7}px` }}>${mark}</span>`)}
       </div>`)}
     </div>
-    <p class="faint">${count} of ${items.length} runs. Drag along an axis to keep a range; click it to keep all.
+    <p class="faint">${count} of ${items.length} runs.${axes.some((axis) => axis.values.some((v) => BEYOND.has(v))) && " A line ends where a value is NaN or infinite."} Drag along an axis to keep a range; click it to keep all.
       ${Object.keys(brushes).length > 0 && html` <${Button} kind="quiet" onClick=${() => setBrushes({})}>Keep all</${Button}>`}</p>
   </div>`;
 }
@@ -169,6 +179,6 @@ export function Scatter({ items, x, y, height = 380, logX = false, logY = false,
     </svg>
     ${at && html`<div class="hover-table" style=${{ left: `${Math.min(px(at.a ?? 0) + 12, width - 220)}px`, top: `${Math.max(0, py(at.b ?? 0) - 40)}px` }} aria-hidden="true">
       <strong>${visible(at.item.label)}</strong><div>${visible(x.key)}: ${whole(x.values[at.k])}</div><div>${visible(y.key)}: ${whole(y.values[at.k])}</div></div>`}
-    <p class="faint">Runs with both values: ${dots.length} of ${items.length}.</p>
+    <p class="faint">Runs with both values: ${dots.length} of ${items.length}.${items.some((_, k) => BEYOND.has(x.values[k]) || BEYOND.has(y.values[k])) && " NaN and infinite values have no place."}</p>
   </div>`;
 }

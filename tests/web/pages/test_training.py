@@ -1,0 +1,89 @@
+"""A run that another process trains, watched in the table of its project and the charts beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import naiad
+from naiad.management import create_project
+
+pytestmark = pytest.mark.browser
+TRAINING = """
+import sys, time, naiad
+run = naiad.init_run(project="live", store=sys.argv[1], name="net", capture_stdout=False, capture_stderr=False,
+                     capture_hardware_metrics=False, git_ref=False, source_files=[])
+print("begun", flush=True)
+sys.stdin.readline()
+run["params/lr"] = 0.1
+for step in range(100_000):
+    run["train/loss"].append(1 / (step + 1), step=step)
+    if step > 40:
+        run["val/loss"].append(2 / (step + 1), step=step)
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A store with a project that has no runs."""
+    create_project("live", store=tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def look(chromium: Any, place: Path, serve: Any, watched: Any) -> Iterator[Any]:
+    server = serve(place)
+    with watched(chromium, server.origin, server.token) as page:
+        yield page
+    server.stop()
+
+
+@pytest.fixture
+def training(place: Path) -> Iterator[Any]:
+    """A process that trains: it logs after it was sent a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAINING, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_first_run_of_a_project_brings_its_columns_and_charts(look: Any, until: Any, training: Any) -> None:
+    """The page was opened before anything was logged: columns, charts and their points come as the run has them."""
+    page = look.open("/p/live/runs?split=1")
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 1")
+    heads = "[...document.querySelectorAll('th')].map(head => head.title)"
+    assert not page.evaluate(f"{heads}.includes('params/lr')")
+    training.stdin.write("go\n")
+    training.stdin.flush()
+    until(page, f"{heads}.includes('params/lr') && {heads}.includes('train/loss')")
+    until(page, "document.querySelectorAll('section.chart canvas').length === 2")  # of train/loss and, later, val/loss
+    points = "Number(document.querySelector('section.chart footer').textContent.match(/(\\d+) point/)?.[1])"
+    until(page, f"{points} > 20")
+    before = page.evaluate(points)
+    until(page, f"{points} > {before} + 20")
+
+
+def test_curves_of_runs_with_one_name_are_told_apart(look: Any, until: Any, place: Path) -> None:
+    for loss in (1.0, 2.0):
+        with naiad.init_run(
+            project="live", store=place, name="net", capture_stdout=False, capture_stderr=False,
+            capture_hardware_metrics=False, git_ref=False, source_files=[],
+        ) as run:  # fmt: skip
+            run["loss"].extend([loss, loss / 2])
+    page = look.open("/p/live/compare/charts?runs=LIVE-1,LIVE-2")
+    until(page, "document.querySelectorAll('.legend li').length === 2")
+
+    assert {"net LIVE-1", "net LIVE-2"} == {text.strip() for text in page.locator(".legend li").all_text_contents()}
