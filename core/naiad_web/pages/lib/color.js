@@ -64,9 +64,24 @@ export function dashes(ids) {
   return result;
 }
 
-/** Resolve a CSS colour (a token, for example) where `element` stands, for drawing on a canvas.
- * @param {Element} element @param {string} value @returns {string} */
+/** Colours as a canvas takes them, of one theme. @type {Map<string, string>} */
+const known = new Map();
+let theme = "";
+const dark = globalThis.matchMedia?.("(prefers-color-scheme: dark)");
+
+/** Resolve a CSS colour (a token, for example) for drawing on a canvas. Each is asked of the browser once in a theme: a look at
+ * computed styles for each of 50 curves takes a tenth of the time of their charts.
+ * @param {Element} element in the page @param {string} value @returns {string} */
 export function resolved(element, value) {
+  const now = `${document.documentElement.dataset.theme} ${dark?.matches}`;
+  if (now !== theme) known.clear();
+  theme = now;
+  const answer = known.get(value) ?? asked(element, value);
+  known.set(value, answer);
+  return answer;
+}
+
+function asked(element, value) {
   const probe = document.createElement("i");
   probe.style.color = value;
   probe.hidden = true;

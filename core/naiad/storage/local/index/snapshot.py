@@ -87,6 +87,8 @@ class Snapshot:
         self._is_tail_read = False  # since the last look at the folder
         self._short: ShortTail | None = None  # the same, of a run with few points
         self._is_short_read = False
+        # of the series asked for last, in this look: its count, last point and aspects are mostly asked for in turn
+        self._facts_of_tail: tuple[FieldState, list[tuple[str, Facts]]] | None = None
         self.left: dict[int, list[Part]] = {}  # by identity of a series: what a deletion left of it in the index
 
     @contextmanager
@@ -274,12 +276,16 @@ class Snapshot:
         short = None if "numpy" in sys.modules else self.short_tail()  # which is as fast as it is loaded
         if short is not None:
             return short.facts(state)
+        if self._facts_of_tail is not None and self._facts_of_tail[0] is state:
+            return self._facts_of_tail[1]
         parts = self.tail_of(state)
-        if not parts:
-            return []
-        from naiad.storage.local.index.points import facts_by_writer
+        found: list[tuple[str, Facts]] = []
+        if parts:
+            from naiad.storage.local.index.points import facts_by_writer
 
-        return facts_by_writer(parts)
+            found = facts_by_writer(parts)
+        self._facts_of_tail = (state, found)
+        return found
 
     def damage(self, path: str, file: str, what: str) -> DamagedData:
         """Return the error for damage at a path; at an empty one, of the whole run."""
@@ -298,6 +304,7 @@ class Snapshot:
         if self._seal_stamp is not None and self._folds is not None and _stamp(self.folder) == self._seal_stamp:
             return  # nothing of a sealed run changes, and listing its journal again cost 0.4 ms a call
         self._is_tail_read = self._is_short_read = False
+        self._facts_of_tail = None
         # Listed before the index is read, see above. The sums come in between: they promise files, which are listed
         # by then or folded.
         self._files = list_journal(self.folder.journal)
