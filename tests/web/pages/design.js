@@ -4,13 +4,12 @@ import { HUES, color } from "../../../core/naiad_web/pages/lib/color.js";
 import { plain, Log } from "../../../core/naiad_web/pages/widgets/log.js";
 import { usePlace } from "../../../core/naiad_web/pages/lib/place.js";
 import { themed } from "../../../core/naiad_web/pages/screens/shell.js";
-import { parsed } from "../../../core/naiad_web/pages/lib/code.js";
 import { short, visible } from "../../../core/naiad_web/pages/lib/format.js";
 import { Button, Choice, Copy, Empty, Failure, Menu, Path, Popover, STATES, Skeleton, State, Swatch, Tag, Toggle } from "../../../core/naiad_web/pages/widgets/controls.js";
 import { ColumnPicker, Table, nextSort, Tree } from "../../../core/naiad_web/pages/widgets/lists.js";
 import { Chart, Sparkline } from "../../../core/naiad_web/pages/widgets/chart.js";
 import { FrameControls, ImageGrid, StepSlider, Swipe } from "../../../core/naiad_web/pages/widgets/images.js";
-import { Code, Diff } from "../../../core/naiad_web/pages/widgets/code.js";
+import { Code, Diff, parsed } from "../../../core/naiad_web/pages/widgets/code.js";
 import { Parallel, Scatter } from "../../../core/naiad_web/pages/widgets/spread.js";
 import { Json, Markdown, Sheet } from "../../../core/naiad_web/pages/widgets/document.js";
 
@@ -126,7 +125,7 @@ function SampleLog({ count }) {
     for (let i = 0; i < Math.min(count, 20_000); i++) if (plain(text(i)).includes(word)) lines.push(i);
     return { lines, total: lines.length };
   }, [count]);
-  return html`<${Log} label=${`Log of ${count}`} count=${count} fetch=${fetch} search=${search} height=${190} showTime=${true} follow=${follow} onFollow=${setFollow} line=${count > 3 ? 2 : -1} />`;
+  return html`<${Log} label=${`Log of ${count}`} count=${count} fetch=${fetch} search=${search} height=${190} follow=${follow} onFollow=${setFollow} line=${count > 3 ? 2 : -1} />`;
 }
 
 /** A small picture drawn here. @param {number} seed */

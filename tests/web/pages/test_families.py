@@ -50,7 +50,7 @@ def rows(page: Any) -> list[str]:
 def test_table_groups_children_by_their_parent(look: Any, axe: Any) -> None:
     page = look.open("/p/digits/runs?cols=sys/id,score")
     page.get_by_role("button", name="Group").click()
-    page.get_by_label("Field to group by").fill("sys/parent")
+    page.get_by_label("Field for groups").fill("sys/parent")
     page.get_by_role("checkbox", name="sys/parent", exact=True).check()
     page.keyboard.press("Escape")
     group = page.get_by_role("button", name="DIGITS-1 2")

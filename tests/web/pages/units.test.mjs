@@ -3,16 +3,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 const lib = "../../../core/naiad_web/pages/lib/";
-const url = await import(`${lib}url.js`);
+const url = await import(`${lib}place.js`);
 const { color, dashes, hue } = await import(`${lib}color.js`);
 const { clipped, csv, sentence, smoothed, svg } = await import(`${lib}chartdata.js`);
 const wire = await import(`${lib}chartdata.js`);
 const ansi = await import(`${lib}../widgets/log.js`);
-const { parsed, changed } = await import(`${lib}code.js`);
+const { parsed, changed } = await import(`${lib}../widgets/code.js`);
 const { duration, labels, short, size, visible } = await import(`${lib}format.js`);
-const { tokens } = await import(`${lib}code.js`);
+const { tokens } = await import(`${lib}../widgets/code.js`);
 const { scaleOf, wantsLog } = await import(`${lib}../widgets/spread.js`);
-const { halves, isFalling, reasons } = await import(`${lib}reasons.js`);
+const { halves, isFalling, reasons } = await import(`${lib}../screens/reasons.js`);
 
 let seed = 11;
 const next = () => (seed = (seed * 1664525 + 1013904223) >>> 0) / 4294967296;

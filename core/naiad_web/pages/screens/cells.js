@@ -1,6 +1,6 @@
 /** Values of fields in tables: one rule for each kind, the same on every screen. */
 import { html } from "../lib/html.js";
-import { duration, moment, short, size, visible, whole, written } from "../lib/format.js";
+import { counted, duration, moment, short, size, visible, whole, written } from "../lib/format.js";
 import { State, Tag } from "../widgets/controls.js";
 
 /** Fields of naiad's own, as headers name them. @type {Record<string, string>} */
@@ -38,13 +38,12 @@ export const typed = (kind, type) => (kind === "file_series" ? "fileSeries" : ty
 export function brief(field) {
   if (!field) return "";
   if (field.error) return html`<span class="bad-text">${field.error.detail}</span>`;
-  const many = (n, noun) => `${Number(n).toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
   if (field.kind === "float_series") {
-    return html`<span>${field.last ? short(Number(field.last.value)) : "–"}</span> <span class="faint">${many(field.count ?? 0, "point")}</span>`;
+    return html`<span>${field.last ? short(Number(field.last.value)) : "–"}</span> <span class="faint">${counted(field.count ?? 0, "point")}</span>`;
   }
-  if (field.kind === "string_series") return html`<bdi>${visible(String(field.last?.value ?? "").slice(0, 120))}</bdi> <span class="faint">${many(field.count ?? 0, "entry").replace("entrys", "entries")}</span>`;
-  if (field.count !== undefined) return html`<span class="faint">${many(field.count, "entry").replace("entrys", "entries")}</span>`;
-  if (field.files !== undefined) return html`<span class="faint">${many(field.files, "file")}, ${size(field.size ?? 0)}</span>`;
+  if (field.kind === "string_series") return html`<bdi>${visible(String(field.last?.value ?? "").slice(0, 120))}</bdi> <span class="faint">${counted(field.count ?? 0, "entry", "entries")}</span>`;
+  if (field.count !== undefined) return html`<span class="faint">${counted(field.count, "entry", "entries")}</span>`;
+  if (field.files !== undefined) return html`<span class="faint">${counted(field.files, "file")}, ${size(field.size ?? 0)}</span>`;
   if (field.kind === "git_ref") return html`<span class="mono">${visible(String(field.commit_id ?? "").slice(0, 10))}</span>`;
   if (field.shown_as !== undefined) return html`<span class="faint">${field.extension ? `.${visible(field.extension)} ` : ""}${size(field.size)}</span>`;
   return shown(field.value, field.kind, field.path);

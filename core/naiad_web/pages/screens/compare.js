@@ -4,7 +4,7 @@ import { addressOf, change, go, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
 import { counted, labels, short, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Empty, Failure, FieldSelect, Path, Skeleton, Swatch, Tabs, Toggle, later, useLoaded, waiting } from "../widgets/controls.js";
+import { Empty, FieldSelect, Path, Swatch, Tabs, Toggle, later, useLoaded, waiting } from "../widgets/controls.js";
 import { Table, nextSort } from "../widgets/lists.js";
 import { Board, useLive } from "./board.js";
 import { shown } from "./cells.js";
@@ -43,7 +43,7 @@ export function Compare({ place }) {
     ${params.runs.length > 0 && params.runs.length <= 16 && html`<div class="tags" role="group" aria-label="Compared runs">${runs.map((run) => html`<span key=${run.uid} class="tag" style=${{ maxWidth: "260px" }}><${Swatch} id=${run.id} /> <a href=${href(addressOf(run, project, kind))} style=${{ padding: "0 4px" }}>${visible(run.label)}</a>
       ${params.runs.length > 1 && html`<button type="button" class="remove" aria-label=${`Remove ${run.id}`} onClick=${() => remove(run.id)}>×</button>`}</span>`)}</div>`}
     <${Tabs} label="Ways to compare" tabs=${TABS} tab=${tab} to=${(name) => href({ ...place, tab: name, params: { ...params, full: "" } })} />
-    ${found.error ? html`<${Failure} error=${found.error} onRetry=${found.again} />` : !found.data ? html`<${Skeleton} lines=${8} />`
+    ${found.error || !found.data ? waiting(found, 8)
       : runs.length === 0 ? html`<${Empty} title="No runs are chosen"><p>Select runs in the table with <kbd>x</kbd>, then press <kbd>c</kbd>.</p></${Empty}>`
       : Body ? html`<${Body} runs=${runs} place=${place} early=${early} />` : html`<${Empty} title="There is no such comparison" />`}
   </div>`;

@@ -4,7 +4,7 @@ import { change } from "../lib/place.js";
 import { color } from "../lib/color.js";
 import { size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Choice, Empty, Failure, Path, Skeleton, useLoaded, waiting } from "../widgets/controls.js";
+import { Button, Choice, Empty, Failure, Path, Skeleton, both, useLoaded, waiting } from "../widgets/controls.js";
 import { FrameControls, ImageGrid, StepSlider, Swipe, nearest } from "../widgets/images.js";
 import { Diff } from "../widgets/code.js";
 import { contentUrl } from "./field.js";
@@ -21,8 +21,7 @@ export function Images({ runs, place }) {
   const path = names.includes(params.path) ? params.path : names[0];
   const having = few.filter((_, i) => loaded.data?.[i]?.includes(path));
   const entries = useLoaded(async (signal) => (path ? new Map(await Promise.all(having.map(async (run) => [run.uid, await source.get("/entries", { run: run.uid, path, limit: 5000 }, signal)]))) : new Map()), [path, having.map((run) => run.uid).join()]);
-  if (loaded.error || entries.error) return html`<${Failure} error=${loaded.error ?? entries.error} onRetry=${() => { loaded.again(); entries.again(); }} />`;
-  if (!loaded.data || !entries.data) return html`<${Skeleton} lines=${6} />`;
+  if (loaded.error || entries.error || !loaded.data || !entries.data) return waiting(both(loaded, entries), 6);
   if (!names.length) return html`<${Empty} title="None of these runs has a series of images" />`;
   const steps = [...new Set([...entries.data.values()].flatMap((entry) => entry.steps.map(Number)))].sort((a, b) => a - b);
   const step = steps[nearest(steps, params.step)];

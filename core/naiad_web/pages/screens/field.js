@@ -85,7 +85,7 @@ export function RunLog({ run, path, place, height, version = 0, onLine }) {
     }
   }, [run.uid, path]);
   if (about.error || about.data === undefined) return waiting(about, 8);
-  return html`<${Log} key=${path} label=${path} count=${about.data} fetch=${fetch} search=${search} height=${height} showTime=${true} showStep=${params.mode === "steps"} onStep=${(on) => change({ mode: on ? "steps" : "" }, { replace: true })} version=${version} line=${params.line} find=${params.find}
+  return html`<${Log} key=${path} label=${path} count=${about.data} fetch=${fetch} search=${search} height=${height} showStep=${params.mode === "steps"} onStep=${(on) => change({ mode: on ? "steps" : "" }, { replace: true })} version=${version} line=${params.line} find=${params.find}
     onLine=${(line, value) => { change({ line }); onLine?.(line, value); }} onFind=${(find) => change({ find }, { replace: true })}
     follow=${isFollowed} onFollow=${(follow) => change({ follow, line: -1 }, { replace: true })} />`;
 }

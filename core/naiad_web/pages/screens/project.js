@@ -4,7 +4,7 @@ import { change, href, go } from "../lib/place.js";
 import { KEY_MAP } from "../lib/keys.js";
 import { counted, moment, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Copy, Empty, Failure, Skeleton, useLoaded, Tag, Path, waiting } from "../widgets/controls.js";
+import { Button, Copy, Empty, Failure, Tag, Path, both, useLoaded, waiting } from "../widgets/controls.js";
 import { Tree, Table } from "../widgets/lists.js";
 import { FieldView, Artifact } from "./field.js";
 import { TITLES, brief, isNumeric, shown } from "./cells.js";
@@ -14,8 +14,7 @@ import { Toast, useToast } from "./shell.js";
 export function Projects({ about }) {
   const loaded = useLoaded((signal) => source.get("/projects", {}, signal), []);
   const head = html`<div class="page-head"><h1>Projects</h1><span class="faint mono">${visible(about.store ?? "")}</span></div>`;
-  if (loaded.error) return html`<div class="page">${head}<${Failure} error=${loaded.error} onRetry=${loaded.again} /></div>`;
-  if (!loaded.data) return html`<div class="page">${head}<${Skeleton} lines=${4} /></div>`;
+  if (loaded.error || !loaded.data) return html`<div class="page">${head}${waiting(loaded, 4)}</div>`;
   const { projects } = loaded.data;
   if (!projects.length) return html`<div class="page">${head}<${Empty} title="This store is empty">A project appears with its first run:<pre>${`import naiad\n\nrun = naiad.init_run(project="demo")\nrun["train/loss"].append(0.9)\nrun.stop()`}</pre></${Empty}></div>`;
   return html`<div class="page">${head}<div class="projects">${projects.map((project) => html`<a key=${project.key} class="card project-card" href=${href({ screen: "runs", project: project.name })}>
@@ -35,8 +34,7 @@ export function ProjectPage({ place, about }) {
     return { own, fields };
   }, [project]);
   const known = useMemo(() => new Map((loaded.data?.fields ?? []).map((field) => [field.path, field])), [loaded.data]);
-  if (loaded.error) return html`<div class="page"><${Failure} error=${loaded.error} onRetry=${loaded.again} /></div>`;
-  if (!loaded.data) return html`<div class="page"><${Skeleton} lines=${5} /></div>`;
+  if (loaded.error || !loaded.data) return html`<div class="page">${waiting(loaded, 5)}</div>`;
   const { own, fields } = loaded.data;
   return html`<div class="page"><div class="page-head"><h1>${visible(project)}</h1><span class="faint">${own.key}</span></div>${own.description && html`<p>${visible(own.description)}</p>`}
     <div class="bar"><a class="button primary" href=${href({ screen: "runs", project })}>${counted(own.runs, "run")}</a><a class="button" href=${href({ screen: "models", project })}>${counted(own.models, "model")}</a><a class="button" href=${href({ screen: "artifacts", project })}>Artifacts</a></div>
@@ -67,9 +65,8 @@ export function Models({ place }) {
     const versions = await Promise.all(table.ids.slice(0, 60).map((id) => source.get(`/containers/${encodeURIComponent(id)}/versions`, {}, signal).catch(() => ({ versions: [], stages: {} }))));
     return { table, versions };
   }, [project]);
-  if (loaded.error) return html`<div class="page"><${Failure} error=${loaded.error} onRetry=${loaded.again} /></div>`;
   const head = html`<div class="page-head"><h1>Models</h1>${loaded.data && html`<span class="faint">${counted(loaded.data.table.total, "model")}</span>`}</div>`;
-  if (!loaded.data) return html`<div class="page">${head}<${Skeleton} lines=${5} /></div>`;
+  if (loaded.error || !loaded.data) return html`<div class="page">${head}${waiting(loaded, 5)}</div>`;
   const { table, versions } = loaded.data;
   const value = (name, i) => table.columns.find((column) => column.name === name)?.values[i];
   if (!table.total) return html`<div class="page">${head}<${Empty} title="No models yet">A model holds versions with stages:<pre>${`import naiad\n\nmodel = naiad.init_model(project=${JSON.stringify(project)}, key="CNN")`}</pre></${Empty}></div>`;
@@ -92,8 +89,7 @@ export function Model({ place, about }) {
   const [toast, say] = useToast();
   const known = useMemo(() => new Map((details.data?.fields ?? []).map((field) => [field.path, field])), [details.data]);
   const model = head.data?.id === id || head.data?.uid === id ? head.data : null;
-  if (head.error) return html`<div class="page"><${Failure} error=${head.error} onRetry=${head.again} /></div>`;
-  if (!model || !fields.data) return html`<div class="page"><${Skeleton} lines=${6} /></div>`;
+  if (head.error || !model || !fields.data) return html`<div class="page">${waiting(both(head, fields), 6)}</div>`;
   const { params, project } = place;
   const isVersion = model.kind === "model_version";
   const stage = async (event) => {
@@ -173,8 +169,7 @@ export function Artifacts({ place }) {
   }, [project]);
   const rows = useMemo(() => (loaded.data ?? []).filter((row) => row.path.toLowerCase().includes(search.toLowerCase()) || row.hash.startsWith(search)), [loaded.data, search]);
   const head = html`<div class="page-head"><h1>Artifacts</h1>${loaded.data && html`<span class="faint">${counted(loaded.data.length, "version")}</span>`}</div>`;
-  if (loaded.error) return html`<div class="page">${head}<${Failure} error=${loaded.error} onRetry=${loaded.again} /></div>`;
-  if (!loaded.data) return html`<div class="page">${head}<${Skeleton} lines=${6} /></div>`;
+  if (loaded.error || !loaded.data) return html`<div class="page">${head}${waiting(loaded, 6)}</div>`;
   if (!loaded.data.length) return html`<div class="page">${head}<${Empty} title="No artifacts yet">Record files and their hashes with run["data/train"].track_files("data/").</${Empty}></div>`;
   const chosen = rows.find((row) => `${row.path} ${row.hash}` === params.entry);
   return html`<div class="page">${head}<input class="input" style=${{ maxWidth: "320px" }} type="search" placeholder="Path or hash" aria-label="Search artifacts" value=${search} onInput=${(e) => setSearch(e.target.value)} />

@@ -5,7 +5,7 @@ import { HUES, choose, hue } from "../lib/color.js";
 import { useKeys } from "../lib/keys.js";
 import { counted, duration, moment, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, Tabs, State, Swatch, Tag, copied, later, useLoaded } from "../widgets/controls.js";
+import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, Tabs, State, Swatch, Tag, copied, later, useLoaded, waiting } from "../widgets/controls.js";
 import { Board, useLive } from "./board.js";
 import { shown } from "./cells.js";
 import { EditRuns, Toast, useToast } from "./shell.js";
@@ -47,8 +47,8 @@ export function Run({ place, about }) {
     if (to) go({ ...place, id: to, params: { ...params, zooms: {}, zoom: null, line: -1 } });
   };
   useKeys({ "]": () => step(1), "[": () => step(-1), l: () => go({ ...place, tab: "logs" }) });
-  if (head.error && !run) return html`<div class="page"><${Failure} error=${head.error} onRetry=${head.again} /></div>`;
-  if (!run || run.id !== id && run.uid !== id) return html`<div class="page"><${Skeleton} lines=${8} /></div>`;
+  if (!run) return html`<div class="page">${waiting(head, 8)}</div>`;
+  if (run.id !== id && run.uid !== id) return html`<div class="page"><${Skeleton} lines=${8} /></div>`;
   const all = fields.data?.fields ?? [];
   const context = { run, fields: all, place, address, live, about, isLoading: !fields.data };
   const Body = { "": Overview, charts: Charts, fields: Fields, images: Images, files: Files, source: Source, logs: Logs, monitoring: Monitoring }[tab];
@@ -144,7 +144,7 @@ function Troubles({ run, isOpen }) {
     ${run.lost > 0 && html`<div class="failure" role="alert"><p>${counted(run.lost, "point or change", "points and changes")} could not be stored while this run was written.</p></div>`}
     ${(run.shadowed ?? []).length > 0 && html`<div class="notice">${run.shadowed.map((one) => `${visible(one.path)} was also written as ${one.kind}; the ${one.by_kind} is shown.`).join(" ")}</div>`}
     ${first && html`<details class="traceback" open=${isOpen && (run.is_failed || run.state === "failed")}><summary>Traceback${trace.data ? html` <span class="mono">${visible(lastLine(trace.data))}</span>` : ""}</summary>
-      ${trace.error ? html`<${Failure} error=${trace.error} onRetry=${trace.again} />` : trace.data === undefined ? html`<${Skeleton} lines=${4} />` : html`<pre tabindex="0">${visible(trace.data)}</pre>`}
+      ${trace.error || trace.data === undefined ? waiting(trace, 4) : html`<pre tabindex="0">${visible(trace.data)}</pre>`}
       <div class="bar" style=${{ padding: "4px 8px" }}><${Copy} text=${() => trace.data ?? ""} label="Copy traceback">Copy traceback</${Copy}></div></details>`}
 `;
 }

@@ -1,14 +1,13 @@
 /** The table of runs: query, quick filters, columns, groups, saved views, and charts of its rows beside it. */
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { color } from "../lib/color.js";
-import { change, go, here, href } from "../lib/place.js";
+import { change, go, here, href, read as readPlace } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
 import { Rows, WHOLE, filed, likely, nested, shares } from "../lib/rows.js";
-import { read as readPlace } from "../lib/url.js";
 import { FORMATS, counted, labels, visible } from "../lib/format.js";
 import { curves } from "../lib/chartdata.js";
 import { source } from "../lib/source.js";
-import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, Swatch, Tag, Toggle, copied, saved, useLoaded } from "../widgets/controls.js";
+import { Button, Copy, Empty, Failure, FieldChecks, Menu, Popover, Skeleton, Swatch, Tag, Toggle, copied, saved, useLoaded } from "../widgets/controls.js";
 import { ColumnPicker, Table, nextSort } from "../widgets/lists.js";
 import { QueryBar, isIn, toggled } from "../widgets/query.js";
 import { Sparkline } from "../widgets/chart.js";
@@ -201,7 +200,7 @@ export function Runs({ place, about }) {
       ${live.isLost && html`<span class="badge">not live</span>`}<span class="grow"></span>
       <${Views} views=${views} project=${project} place=${place} say=${say} />
       <${Popover} label="Columns" name="Columns" align="end">${() => html`<${ColumnPicker} columns=${columns} onChange=${setColumns} fields=${choices(fields.data?.columns ?? [])} />`}</${Popover}>
-      <${Popover} label=${isGrouped ? `Grouped by ${params.group.length}` : "Group"} name="Group by" align="end"><${GroupPicker} fields=${fields.data?.columns ?? []} group=${params.group} /></${Popover}>
+      <${Popover} label=${isGrouped ? `Grouped by ${params.group.length}` : "Group"} name="Group by" align="end"><${FieldChecks} label="groups" names=${(fields.data?.columns ?? []).filter((field) => GROUPED.includes(field.kind)).map((field) => field.path)} chosen=${params.group} most=${3} onChange=${(group) => change({ group })} /></${Popover}>
       <${Menu} label="Export" title="Export what is shown" kind="" items=${[{ text: "CSV", run: () => exported("csv") }, { text: "JSON", run: () => exported("records") }, { text: "Copy as Python", run: () => copied(python(project, params.q, shownPlain, sort)) }, { text: "Copy link", run: () => copied(location.href) }]} />
       <${Toggle} on=${params.split} onChange=${(split) => change({ split })}>charts</${Toggle}></div>
     <div class="bar"><input class="input" ref=${findInput} type="search" style=${{ flex: "0 1 180px" }} placeholder="Find in rows" aria-label="Find in rows" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
@@ -339,14 +338,7 @@ function useGroups(ask, by, names, rows) {
     isOpen: (group) => open.has(group.id), toggle, cell, bands: filled, content };
 }
 
-/** @param {{fields: any[], group: string[]}} props */
-function GroupPicker({ fields, group }) {
-  const [text, setText] = useState("");
-  const found = fields.filter((field) => ["string", "int", "float", "bool", "string_set", "run_state"].includes(field.kind) && field.path.toLowerCase().includes(text.toLowerCase()));
-  return html`<div style=${{ width: "280px" }}><input class="input" style=${{ width: "100%" }} type="search" placeholder="Field" aria-label="Field to group by" value=${text} onInput=${(e) => setText(e.target.value)} />
-    <ul class="choices">${found.slice(0, 100).map((field) => html`<li key=${field.path}><${Toggle} on=${group.includes(field.path)} disabled=${!group.includes(field.path) && group.length >= 3}
-      onChange=${(on) => change({ group: on ? [...group, field.path] : group.filter((p) => p !== field.path) })}>${visible(field.path)}</${Toggle}></li>`)}</ul></div>`;
-}
+const GROUPED = ["string", "int", "float", "bool", "string_set", "run_state"];
 
 const TIMES = [["last hour", "-1h"], ["last day", "-1d"], ["last week", "-7d"], ["last 30 days", "-30d"]];
 

@@ -4,7 +4,7 @@ import { addressOf, change, go } from "../lib/place.js";
 import { color } from "../lib/color.js";
 import { short, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Empty, Failure, FieldSelect, Popover, Skeleton, Swatch, Toggle, useLoaded } from "../widgets/controls.js";
+import { Empty, FieldChecks, FieldSelect, Popover, Skeleton, Swatch, Toggle, both, useLoaded, waiting } from "../widgets/controls.js";
 import { Parallel, Scatter, wantsLog } from "../widgets/spread.js";
 import { likely } from "../lib/rows.js";
 
@@ -33,24 +33,18 @@ export function Coordinates({ runs, place }) {
   const loaded = useAxes(runs, fields.data ? axes : [], params.kind);
   const [at, setAt] = useState(/** @type {string|null} */ (null));
   const items = useMemo(() => runs.map((run) => ({ id: run.id, label: run.label, color: color(run.id) })), [runs]);
-  if (fields.error || loaded.error) return html`<${Failure} error=${fields.error ?? loaded.error} onRetry=${() => { fields.again(); loaded.again(); }} />`;
-  if (!loaded.data || loaded.data.length !== axes.length || loaded.data[0]?.values.length !== runs.length) return html`<${Skeleton} lines=${8} />`;
+  if (fields.error || !loaded.data || loaded.error || loaded.data.length !== axes.length || loaded.data[0]?.values.length !== runs.length) return waiting(both(fields, loaded), 8);
   const one = runs.find((run) => run.id === at);
-  return html`<div class="section"><div class="bar"><${AxisPicker} fields=${start.all} axes=${axes} />
+  return html`<div class="section"><div class="bar"><${Popover} label="Axes" name="Axes"><${FieldChecks} label="axes" names=${axial(start.all)} chosen=${axes} onChange=${(next) => change({ axes: next })} /></${Popover}>
       <span class="faint" aria-live="polite">${one ? html`<${Swatch} id=${one.id} /> ${visible(one.label)} ${loaded.data.map((axis) => `${axis.key.split("/").pop()} ${formatted(axis.values[runs.indexOf(one)])}`).join(" · ")}` : "Point at a line to read it; click it to open the run."}</span></div>
     <div class="card card-body"><${Parallel} items=${items} axes=${loaded.data} highlighted=${at} onHighlight=${setAt} onOpen=${(id) => go(addressOf({ id }, project, params.kind))}
       onMove=${(from, to) => { const next = [...axes]; const [moved] = next.splice(from, 1); next.splice(to, 0, moved); change({ axes: next }); }} /></div></div>`;
 }
 
-const formatted = (value) => (typeof value === "number" ? short(value) : value === null ? "–" : visible(String(value)).slice(0, 30));
+/** Fields that make an axis. @param {any[]} fields */
+const axial = (fields) => fields.filter((field) => ["float", "int", "string", "bool", "float_series"].includes(field.kind)).flatMap(({ kind, path }) => (kind === "float_series" ? [path, `${path}:min`, `${path}:max`] : [path]));
 
-function AxisPicker({ fields, axes }) {
-  const [text, setText] = useState("");
-  const list = fields.filter((field) => ["float", "int", "string", "bool", "float_series"].includes(field.kind)).flatMap((field) => (field.kind === "float_series" ? [field.path, `${field.path}:min`, `${field.path}:max`] : [field.path]))
-    .filter((name) => name.toLowerCase().includes(text.toLowerCase()));
-  return html`<${Popover} label="Axes" name="Axes"><div style=${{ width: "280px" }}><input class="input" style=${{ width: "100%" }} type="search" placeholder="Field" aria-label="Field for an axis" value=${text} onInput=${(e) => setText(e.target.value)} />
-    <ul class="choices">${list.slice(0, 200).map((name) => html`<li key=${name}><${Toggle} on=${axes.includes(name)} onChange=${(on) => change({ axes: on ? [...axes, name] : axes.filter((axis) => axis !== name) })}>${visible(name)}</${Toggle}></li>`)}</ul></div></${Popover}>`;
-}
+const formatted = (value) => (typeof value === "number" ? short(value) : value === null ? "–" : visible(String(value)).slice(0, 30));
 
 export function Dots({ runs, place }) {
   const { params, project } = place;
@@ -60,9 +54,8 @@ export function Dots({ runs, place }) {
   const loaded = useAxes(runs, x && y ? [...new Set([x, y])] : [], params.kind);
   const [at, setAt] = useState(/** @type {string|null} */ (null));
   const items = useMemo(() => runs.map((run) => ({ id: run.id, label: run.label, color: color(run.id) })), [runs]);
-  if (fields.error || loaded.error) return html`<${Failure} error=${fields.error ?? loaded.error} onRetry=${() => { fields.again(); loaded.again(); }} />`;
-  if (!fields.data || !loaded.data) return html`<${Skeleton} lines=${8} />`;
-  const names = [...new Set([x, y, ...start.params, ...start.metrics.flatMap((path) => [path, `${path}:min`, `${path}:max`]), ...start.all.filter((field) => ["float", "int", "string", "bool", "float_series"].includes(field.kind)).map((field) => field.path)])].filter(Boolean);
+  if (fields.error || loaded.error || !fields.data || !loaded.data) return waiting(both(fields, loaded), 8);
+  const names = [...new Set([x, y, ...start.params, ...start.metrics.flatMap((path) => [path, `${path}:min`, `${path}:max`]), ...axial(start.all)])].filter(Boolean);
   const choose = (name, value, label) => html`<${FieldSelect} label=${label} value=${value} names=${names} onChange=${(path) => change({ [name]: path })} />`;
   const one = (name) => loaded.data?.find((axis) => axis.key === name);
   const ready = one(x)?.values.length === runs.length && one(y);

@@ -72,18 +72,27 @@ export const Menu = ({ items, label, title, align = "end", kind = "quiet" }) => 
 
 const MATCHES = 200;
 
-/** A list of many fields, found by typing: a project may have more than a list can show, and those cut off could not be chosen.
- * @param {{label: string, value: string, names: string[], onChange: (name: string) => void, none?: string}} props */
-export function FieldList({ label, value, names, onChange, none = "" }) {
+/** Fields found by typing, each as an item: a project may have more than a list can show, and those cut off could not be chosen.
+ * @param {{label: string, names: string[], item: (name: string) => any, kind?: string}} props */
+function Found({ label, names, item, kind = "choices" }) {
   const [text, setText] = useState("");
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const found = names.filter((name) => words.every((word) => name.toLowerCase().includes(word)));
-  const item = (name, shown) => html`<li key=${name}><button type="button" onClick=${() => { setText(""); onChange(name); }}><span>${shown}</span>${name === value && html`<span aria-hidden="true">✓</span><span class="spoken">chosen</span>`}</button></li>`;
-  return html`<div style=${{ width: "min(300px, 80vw)" }}>
-    <input class="input" style=${{ width: "100%" }} type="search" placeholder=${`Search ${names.length.toLocaleString("en")} fields`} aria-label=${`Field for ${label}`} value=${text} onInput=${(e) => setText(e.target.value)} />
-    <ul class="menu choices">${none && !words.length && item("", none)}${found.slice(0, MATCHES).map((name) => item(name, visible(name)))}</ul>
+  return html`<div class="found">
+    <input class="input" type="search" placeholder=${`Search ${names.length.toLocaleString("en")} fields`} aria-label=${`Field for ${label}`} value=${text} onInput=${(e) => setText(e.target.value)} />
+    <ul class=${kind}>${found.slice(0, MATCHES).map((name) => html`<li key=${name}>${item(name)}</li>`)}</ul>
     ${found.length > MATCHES && html`<p class="faint">${(found.length - MATCHES).toLocaleString("en")} more: type a part of the name.</p>`}</div>`;
 }
+
+/** One of many fields. @param {{label: string, value: string, names: string[], onChange: (name: string) => void, none?: string}} props */
+export const FieldList = ({ label, value, names, onChange, none = "" }) => html`<${Found} label=${label} names=${none ? ["", ...names] : names} kind="menu choices" item=${(name) => html`
+  <button type="button" onClick=${() => onChange(name)}><span>${visible(name) || none}</span>${name === value && html`<span aria-hidden="true">✓</span><span class="spoken">chosen</span>`}</button>`} />`;
+
+/** Some of many fields, in the order in which they were chosen. @param {{label: string, names: string[], chosen: string[], onChange: (chosen: string[]) => void, most?: number}} props */
+export const FieldChecks = ({ label, names, chosen, onChange, most = Infinity }) => html`<${Found} label=${label} names=${names} item=${(name) => {
+  const isOn = chosen.includes(name);
+  return html`<${Toggle} on=${isOn} disabled=${!isOn && chosen.length >= most} onChange=${() => onChange(isOn ? chosen.filter((one) => one !== name) : [...chosen, name])}>${visible(name)}</${Toggle}>`;
+}} />`;
 
 /** A button that opens such a list. @param {{label: string, value: string, names: string[], onChange: (name: string) => void, none?: string}} props */
 export const FieldSelect = (props) => html`<span class="toggle">${props.label} <${Popover} label=${html`<bdi>${visible(props.value || props.none || "")}</bdi>`} title=${`${props.label}: ${props.value || props.none || ""}`} name=${props.label}>${(close) => html`
@@ -135,6 +144,9 @@ export const Failure = ({ error, onRetry }) => html`<div class="failure" role="a
 /** In the place of something that is not there: its failure, or lines of grey until it is loaded.
  * @param {{error: any, again: () => void}} loaded @param {number} [lines] */
 export const waiting = (loaded, lines) => (loaded.error ? html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />` : html`<${Skeleton} lines=${lines} />`);
+
+/** Two loads as one, for `waiting`. */
+export const both = (a, b) => ({ error: a.error ?? b.error, again: () => { a.again(); b.again(); } });
 
 /** Copy a text; the button confirms it. @param {{text: () => any, children?: any, label: string, kind?: string}} props */
 export function Copy({ text, children = "Copy", label, kind = "quiet" }) {

@@ -86,7 +86,7 @@ export function level(line) {
  * @typedef {{count: number, fetch: (first: number, count: number, signal?: AbortSignal) => Promise<Line[]>,
  *   search: (text: string, signal?: AbortSignal) => Promise<{lines: number[], total: number}>, label: string, height?: number|string,
  *   follow?: boolean, onFollow?: (on: boolean) => void, line?: number, onLine?: (line: number, value: Line) => void, find?: string,
- *   onFind?: (text: string) => void, showTime?: boolean, showStep?: boolean, onStep?: (on: boolean) => void, version?: any, downloadUrl?: string}} LogProps
+ *   onFind?: (text: string) => void, showStep?: boolean, onStep?: (on: boolean) => void, version?: any}} LogProps
  */
 
 const ROW = 18;
@@ -252,7 +252,6 @@ export function Log(props) {
       ${props.onStep && html`<${Toggle} on=${Boolean(props.showStep)} title="Steps instead of times" onChange=${props.onStep}>steps</${Toggle}>`}
       <${Toggle} on=${isWrapped} onChange=${setWrapped}>wrap</${Toggle}>
       ${props.onFollow && html`<${Toggle} on=${follow} onChange=${(on) => { isLinked.current = false; props.onFollow?.(on); }}>follow</${Toggle}>`}
-      ${props.downloadUrl && html`<a class="button quiet" href=${props.downloadUrl} download>Download</a>`}
     </div>
     ${error && html`<${Failure} error=${error} onRetry=${() => { setError(null); redraw((n) => n + 1); }} />`}
     <div class=${cls("log-scroll", isWrapped && "wrapped")} ref=${scroller} onScroll=${onScroll} onKeyDown=${onKeyDown} tabindex="0" role="log" aria-live="off"
@@ -265,7 +264,7 @@ export function Log(props) {
             return html`<div key=${n} class=${cls("log-line", n === marked && "marked", n === line && "linked", value && level(plain(value.text)))}>
               <button type="button" class="number" tabindex="-1" style=${{ width: `${digits + 2}ch` }} aria-label=${`Link to line ${n + 1}`}
                 onClick=${() => props.onLine?.(n, value)}>${n + 1}</button>
-              ${props.showStep ? html`<span class="time">${whole(value?.step)}</span>` : props.showTime && html`<span class="time">${value?.time === undefined ? "" : clock(value.time)}</span>`}
+              <span class="time">${props.showStep ? whole(value?.step) : value?.time === undefined ? "" : clock(value.time)}</span>
               ${value ? html`<span class="text">${shown(value.text, text)}</span>` : html`<span class="ghost"></span>`}
             </div>`;
           })}
