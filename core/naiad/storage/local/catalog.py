@@ -28,7 +28,7 @@ from naiad.storage.catalog import Cell
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.ids import Register
 from naiad.storage.local.journal.leases import SUFFIX, Liveness, read_writers
-from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.local.layout import LOCK, SEAL, Layout, RunDirectory
 from naiad.storage.sql.catalog import SqlCatalog
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import Database, is_refusal, open_in_memory
@@ -45,7 +45,6 @@ from naiad.storage.sql.values import (
     stamps,
 )
 
-SEAL = "seal.json"
 T = TypeVar("T")
 ATTEMPTS = 3
 """How often a catalog is made anew, or another one is tried, before an error of it is raised."""
@@ -76,6 +75,8 @@ class Look(NamedTuple):
     """Changes with every write; empty while there are writers that live."""
     writers: dict[str, Liveness] | None = None
     """By their leases alone; None of a sealed container, and where they are not known."""
+    files: Mapping[str, os.stat_result] | None = None
+    """By their place; of a sealed container without further folders, links or files that are not known."""
 
 
 class MadeAnew(Exception):
@@ -237,7 +238,8 @@ class Catalog(SqlCatalog):
             entries: list[Entry] = []
             for start in range(0, len(stale), BATCH):
                 part = stale[start : start + BATCH]
-                some = [_read(self._ids, *each) for each in part] if many is None else next(many)
+                is_many = len(stale) > BATCH
+                some = next(many) if many else [_read(self._ids, *each, is_one_of_many=is_many) for each in part]
                 entries += some
                 if len(entries) >= most:
                     self._write(entries, gone)
@@ -333,15 +335,18 @@ class Catalog(SqlCatalog):
 
 def stamped_entry(ids: Register, folder: str, stamp: Stamp | None) -> Entry:
     """Read an entry, of a container that may have a stamp."""
-    return _read(ids, folder, stamp and Look(stamp))
+    return _read(ids, folder, stamp and Look(stamp), is_one_of_many=True)
 
 
-def _read(ids: Register, folder: str, look: Look | None) -> Entry:
-    """Read an entry. It is stamped first, so that a change while it is read shows at the next look."""
+def _read(ids: Register, folder: str, look: Look | None, *, is_one_of_many: bool = False) -> Entry:
+    """Read an entry. It is stamped first, so that a change while it is read shows at the next look.
+
+    One of many is read without a reader if it is a short run; few are read in the one way that there is for all.
+    """
     from naiad.storage.local.entries import read_entry
 
     look = look or look_at(folder)
-    return read_entry(ids, RunDirectory(Path(folder)), look.stamp, look.writers)
+    return read_entry(ids, RunDirectory(Path(folder)), look.stamp, look.writers, look.files if is_one_of_many else None)
 
 
 def _next_numbers(last: int) -> tuple[int, int]:
@@ -380,14 +385,23 @@ def _look(folder: str) -> Look:
     if writers and any(each.state == "alive" for each in writers.values()):
         return Look(Stamp("", ""), writers)
     files = []
-    for directory in (folder, journal):
+    found: dict[str, os.stat_result] = {}
+    is_plain = bool(seal)
+    for directory, prefix in ((folder, ""), (journal, "journal/")):
         with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
             for entry in entries:
-                if entry.name.endswith((".db", ".json", ".ops", ".seg", SUFFIX)) or entry.name == "journal":
+                name = entry.name
+                is_folder = entry.is_dir()
+                if name.endswith((".db", ".json", ".ops", ".seg", SUFFIX)) or name == "journal":
                     stat = entry.stat()
-                    size = 0 if entry.is_dir() else stat.st_size
-                    files.append(f"{entry.name}:{size}:{stat.st_mtime_ns}")
-    return Look(Stamp(" ".join(sorted(files)), seal), writers)
+                    size = 0 if is_folder else stat.st_size
+                    files.append(f"{name}:{size}:{stat.st_mtime_ns}")
+                    if not is_folder:
+                        found[prefix + name] = stat
+                elif name != LOCK:
+                    is_plain = False
+                is_plain = is_plain and not entry.is_symlink() and is_folder == (name == "journal")
+    return Look(Stamp(" ".join(sorted(files)), seal), writers, found if is_plain else None)
 
 
 def seal_stamp(folder: str) -> str:

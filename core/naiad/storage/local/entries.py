@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Protocol
@@ -14,17 +15,34 @@ from naiad.storage.local.index.rows import MALFORMED
 from naiad.storage.local.journal.leases import Liveness
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
+from naiad.storage.local.short_run import Files, ShortRun, read_short_run
 from naiad.storage.sql.values import Entry, Stamp, as_stored, cells_of
 
 ID, PROJECT, CREATED = ((path, SYS[path]) for path in ("sys/id", "sys/project", "sys/creation_time"))
 STATE = ("sys/state", DERIVED["sys/state"])
 
 
-def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp, looked: dict[str, Liveness] | None = None) -> Entry:
+def read_entry(
+    ids: Register,
+    folder: RunDirectory,
+    stamp: Stamp,
+    looked: dict[str, Liveness] | None = None,
+    files: Files | None = None,
+) -> Entry:
     """Summarize a container for the catalog; an unreadable one by its id and the reason.
 
-    `looked` has the signs of life of its writers, if they were looked at for the stamp.
+    Args:
+        ids: the registered names of containers.
+        folder: that of the container.
+        stamp: of its files.
+        looked: the signs of life of its writers, if they were looked at for the stamp.
+        files: those of its folder, where it is sealed and to be read as a short run if it is one.
     """
+    if files is not None:
+        with contextlib.suppress(OSError, *MALFORMED):  # which reading it in the usual way meets again, and says
+            run = read_short_run(folder, files)
+            if run is not None:
+                return entry_of(run, ids, stamp)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
@@ -55,7 +73,7 @@ class Names(Protocol):
         """Return the projects by key."""
 
 
-def entry_of(reader: Reader, ids: Names, stamp: Stamp, looked: dict[str, Liveness] | None = None) -> Entry:
+def entry_of(reader: Reader | ShortRun, ids: Names, stamp: Stamp, looked: dict[str, Liveness] | None = None) -> Entry:
     """Summarize a container; id and project are those of its own fields, if it has them.
 
     Raises:

@@ -24,6 +24,9 @@ LOCK_POLL_SECONDS = 0.005
 INCOMING = "incoming"
 OUTBOX = "outbox"
 REMOTE = "remote.json"
+SEAL = "seal.json"
+LOCK = ".lock"
+"""An empty file, by whose `flock` processes exclude each other from a run."""
 UNSHIPPED = "unshipped"
 SERVER = "server"
 """The folder in a store of what a server that takes runs into it keeps."""
@@ -42,7 +45,7 @@ class RunDirectory:
         """The unfolded files: `<writer>.<n>.seg`, `<writer>.<n>.ops`, `<writer>.lease`."""
         self.index = path / "run.db"
         """The SQLite file that the journal is folded into; a short run has none."""
-        self.seal = path / "seal.json"
+        self.seal = path / SEAL
         """Size and crc of every file of a run that was stopped in order."""
 
     def __eq__(self, other: object) -> bool:
@@ -112,7 +115,7 @@ class RunDirectory:
             TimeoutError: another process held it all the time.
             OSError: the folder cannot be written.
         """
-        fd = open_lock(self.path / ".lock")
+        fd = open_lock(self.path / LOCK)
         try:
             take_lock(fd, seconds, self.path, is_shared=is_shared)
             yield

@@ -72,10 +72,22 @@ def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
     return next((state for state in WORST_FIRST if state in ends), "unknown" if silent else "killed")
 
 
-def values(projection: Projection, folder: RunDirectory, looked: dict[str, Liveness] | None = None) -> dict[str, Any]:
-    """The values of all derived fields; `looked` as for `writers`."""
-    leases = writers(projection, folder, looked)
-    size, written, seen = _look(os.fspath(folder.path), os.fspath(folder.journal))
+def values(
+    projection: Projection,
+    folder: RunDirectory,
+    looked: dict[str, Liveness] | None = None,
+    sealed: tuple[int, float, float] | None = None,
+) -> dict[str, Any]:
+    """The values of all derived fields.
+
+    Args:
+        projection: the run.
+        folder: its folder.
+        looked: as for `writers`.
+        sealed: the result of the look at the files of a run that is sealed, if they were looked at before.
+    """
+    leases = {} if sealed else writers(projection, folder, looked)
+    size, written, seen = sealed or _look(os.fspath(folder.path), os.fspath(folder.journal))
     modified = max([written, *(writer.at for writer in projection.writers.values())])
     pinged = max(seen, modified)
     return {

@@ -665,12 +665,12 @@ class Projection:
     def _tags(self, writer: WriterState, op: Tags, at: float) -> None:
         state = self._at(op.path, TAGS, writer, at)
         if state is not None:
-            _change(state, op, (at, writer.name), dict.fromkeys(op.add, ""))
+            change(state, op, (at, writer.name), dict.fromkeys(op.add, ""))
 
     def _members(self, writer: WriterState, op: Members, at: float) -> None:
         state = self._at(op.path, MEMBERS, writer, at)
         if state is not None:
-            _change(state, op, (at, writer.name), op.add)
+            change(state, op, (at, writer.name), op.add)
 
     def _stored(self, _writer: WriterState, op: Stored, _at: float) -> None:
         for name, sha256 in op.blobs.items():  # of this writer, or of a dead one that it tidies up after
@@ -733,7 +733,7 @@ def _drop_lines(state: FieldState, since: Mapping[str, float], deleter: str) -> 
         known.since = since[name]
 
 
-def _change(state: FieldState, op: Tags | Members, key: Key, added: Mapping[Any, str]) -> None:
+def change(state: FieldState, op: Tags | Members, key: Key, added: Mapping[Any, str]) -> None:
     """Clear, then remove, then add."""
     if op.clear:
         state.set.clear(key)

@@ -65,8 +65,8 @@ class ShortTail:
     def facts(self, state: FieldState) -> list[tuple[str, Facts]]:
         """The facts of the points of a float series, by writer, of one file after the other."""
         numbers = self._numbers.get(id(state), {})
-        wanted = ((writer, columns, numbers.get(writer)) for writer, columns in self._files)
-        return [(writer, _facts_of(columns, number)) for writer, columns, number in wanted if number in columns.rows]
+        wanted = ((writer, columns, numbers.get(writer, -1)) for writer, columns in self._files)
+        return [(writer, facts_of(columns, number)) for writer, columns, number in wanted if number in columns.rows]
 
 
 def read_short_tail(
@@ -89,7 +89,7 @@ def read_short_tail(
         with file.open() as stream:
             data = stream.read(left + 1)
         left -= len(data)
-        found = None if left < 0 else _columns(data, folded.get(file.name, (0, False))[0], covers.get(file.name))
+        found = None if left < 0 else read_columns(data, folded.get(file.name, (0, False))[0], covers.get(file.name))
         if found is None:
             return None
         columns[file.name] = found
@@ -112,7 +112,7 @@ def _numbers(projection: Projection) -> dict[int, dict[str, int]] | None:
     return found
 
 
-def _columns(data: bytes, start: int, cover: FileCover | None) -> Columns | None:
+def read_columns(data: bytes, start: int, cover: FileCover | None) -> Columns | None:
     """The points of a segment; None where anything is unusual."""
     if not _is_sound(data, cover):
         return None
@@ -171,9 +171,8 @@ def _is_sound(data: bytes, cover: FileCover | None) -> bool:
     return all(one.end <= len(data) and zlib.crc32(data[one.start : one.end]) == one.crc for one in ranges)
 
 
-def _facts_of(columns: Columns, number: int | None) -> Facts:
+def facts_of(columns: Columns, number: int) -> Facts:
     """Return the arguments of `Series.add` for the points of a number, as `series.facts_of` does."""
-    assert number is not None
     rows, steps = columns.rows[number], columns.steps
     places = [steps[row] for row in rows]
     if places != sorted(places):
@@ -198,7 +197,8 @@ def added(numbers: list[float]) -> float:
         return reduce(operator.add, numbers, 0.0) if count else 0.0
     if count <= BLOCK:
         whole = count - count % 8
-        sums = [reduce(operator.add, numbers[k:whole:8]) for k in range(8)]
+        # Of eight to fifteen, as many series have, the first eight are the sums.
+        sums = numbers if whole == 8 else [reduce(operator.add, numbers[k:whole:8]) for k in range(8)]
         total = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
         return reduce(operator.add, numbers[whole:], total)
     half = count // 2

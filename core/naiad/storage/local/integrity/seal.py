@@ -40,6 +40,7 @@ class Seal(msgspec.Struct, frozen=True):
     records: dict[str, dict[int, int]]
 
 
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^(run\.db|journal/[^/\x00]+\.(ops|seg))\Z")]
 """A file of a run: a repair cuts and mends what the seal names, so nothing else may be named."""
@@ -116,6 +117,9 @@ def decode_seal(path: Path, name: str) -> Seal | Damage | None:
         text = path.read_bytes()
     except FileNotFoundError:
         return None
+    seal = whole_seal(text)
+    if seal is not None:
+        return seal
     damage = Damage(name, "it is not the seal that was written")
     try:
         body = json.loads(text)
@@ -131,6 +135,16 @@ def decode_seal(path: Path, name: str) -> Seal | Damage | None:
         return msgspec.convert(body, _Body, str_keys=True).seal()
     except (msgspec.ValidationError, RecursionError):
         return damage
+
+
+def whole_seal(text: bytes) -> Seal | None:
+    """Decode a seal of this format that is whole; None where it may be damaged, or its names are not in ASCII."""
+    with contextlib.suppress(msgspec.MsgspecError, RecursionError, LookupError, TypeError, AttributeError):
+        body = msgspec.json.decode(text)
+        # The same bytes as those of `_crc`, at a quarter of the time: a catalog reads very many seals.
+        if body.pop("crc32") == zlib.crc32(_encode_sorted(body)) and body["format"] == FORMAT:
+            return msgspec.convert(body, _Body, str_keys=True).seal()
+    return None
 
 
 def remove_seal(folder: RunDirectory, writer: str) -> None:

@@ -194,6 +194,36 @@ def _following(data: bytes, at: int) -> int | None:
     return after if frame is not None and frame.sequence == sequence + 1 else None
 
 
+def whole_frames(data: bytes) -> list[list[Op]] | None:
+    """The ops of each frame of an ops file; None where anything about it is unusual.
+
+    The same as `read_ops` of a sealed file without damage, in half the time: a catalog reads very many.
+    """
+    if data[:12] != SUMMED_HEADER[:12]:
+        return None
+    at, size, last = FILE_HEADER, len(data), None
+    payloads = []
+    while at < size:
+        if at + FRAME_HEADER > size:
+            return None
+        length, crc, sequence = _head.unpack_from(data, at)
+        at += FRAME_HEADER
+        payload = data[at : at + length]
+        # Of a damaged length there are fewer bytes, or their crc differs.
+        if zlib.crc32(payload, zlib.crc32(_counts.pack(length, sequence))) != crc or len(payload) != length:
+            return None
+        if not 0 < length <= LARGEST or sequence >= LAST_SEQUENCE or (last is not None and sequence != last + 1):
+            return None
+        payloads.append(payload)
+        last = sequence
+        at += length
+    try:
+        frames = [*map(decode_ops, payloads)]
+        return frames if all(map(are_valid, frames)) else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def read_ops(
     file: JournalSource,
     start: int,
