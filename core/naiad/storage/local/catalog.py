@@ -52,8 +52,8 @@ MANY = 1_000
 """Runs from which on starting processes to read them takes less time than it saves."""
 BATCH = 256
 """Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
-LARGE_BATCH = 2_048
-"""The same for a catalog of very many runs, which is made in a tenth of the transactions."""
+LARGE_BATCH = 4_096
+"""The same for a catalog of very many runs, whose every transaction touches most pages of the indexes."""
 SETTLED_SECONDS = 2.0
 """A folder that was changed more recently may change again within one tick of its file system's clock."""
 LOOK_SECONDS = 60.0

@@ -12,9 +12,10 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from naiad.forks import holding_forks
-from naiad.storage.catalog import Losses
+from naiad.storage.catalog import Cell, Losses
 from naiad.storage.local.ids import Register
 from naiad.storage.local.processes import can_start, receive, send, start
 from naiad.storage.sql.values import Entry, Stamp
@@ -102,7 +103,7 @@ class _Processes:
                 self._close(replies)
                 continue
             self._ask(replies)
-            self._found[number] = list(map(_entry, answer))
+            self._found[number] = _unpacked(*answer)
         if not ready:  # they stand still, as on a disk that does not answer
             for replies in list(self._at):
                 self._close(replies)
@@ -114,12 +115,11 @@ class _Processes:
         os.close(replies)
 
 
-def _entry(packed: list[object]) -> Entry:
-    *facts, cells = packed
-    entry = Entry._make(facts)
-    damaged, dropped = entry.losses
-    return entry._replace(
-        stamp=Stamp(*entry.stamp),
-        losses=Losses(tuple(damaged), dropped),
-        cells={(path, kind): cell for path, kind, cell in cells},  # type: ignore[attr-defined]  # as they were packed
-    )
+def _unpacked(keys: list[list[list[str]]], packed: list[list[Any]]) -> list[Entry]:
+    """Return entries, of which those with the same fields share the keys of their cells."""
+    lists = [[*map(tuple, each)] for each in keys]
+    entries = []
+    for *facts, stamp, _cells, (damaged, dropped), number, values in packed:
+        cells: dict[Any, Cell] = dict(zip(lists[number], values, strict=True))
+        entries.append(Entry._make((*facts, Stamp(*stamp), cells, Losses(tuple(damaged), dropped))))
+    return entries

@@ -16,13 +16,21 @@ Request = list[tuple[str, list[str] | None]]
 def main(root: str, program: int) -> None:
     """Read entries on request, until the program closes the pipe or is gone."""
     register = Register(Path(root))
-    serve(program, lambda request: [_packed(_read(register, *each)) for each in request])
+    serve(program, lambda request: _packed([_read(register, *each) for each in request]))
 
 
 def _read(register: Register, folder: str, stamp: list[str] | None) -> Entry:
     return stamped_entry(register, folder, None if stamp is None else Stamp(*stamp))
 
 
-def _packed(entry: Entry) -> list[object]:
-    """Return an entry without the tuples among its keys, which MessagePack does not have."""
-    return [*entry._replace(cells={}), [(*key, cell) for key, cell in entry.cells.items()]]
+def _packed(entries: list[Entry]) -> tuple[list[object], list[object]]:
+    """Return the keys of cells, each list of them once, and the entries with the number of theirs and their values.
+
+    Most containers of a store have the same fields, so nearly half of the bytes and objects would be keys.
+    """
+    keys: dict[tuple[tuple[str, str], ...], int] = {}
+    packed: list[object] = []
+    for entry in entries:
+        number = keys.setdefault(tuple(entry.cells), len(keys))
+        packed.append((*entry._replace(cells={}), number, [*entry.cells.values()]))
+    return [*keys], packed

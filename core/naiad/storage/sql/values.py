@@ -25,7 +25,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -442,10 +441,15 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         changed_rows.append({**dict(zip(_WRITTEN, row, strict=True)), "changed": revision if has_news else None})
         old_keys += [(at, number) for at in before if at in changed or at not in cells]
         new_cells += [(at, number, value) for at, value in changed.items()]
-    # In the order of the key, in which the rows lie: many fall into one page then.
-    new_cells.sort(key=itemgetter(0, 1))
-    found_by: dict[Form, list[tuple[object, ...]]] = {}
+    # In the order of the key, in which the rows lie: many fall into one page then. No two have the same key, so that
+    # values are never compared.
+    new_cells.sort()
+    floats: list[tuple[object, ...]] = []
+    found_by: dict[Form, list[tuple[object, ...]]] = {_NUMBER: floats}
     for at, number, value in new_cells:
+        if type(value) is float:  # as most are: the same as below, without a call for each
+            floats.append((at, number, value))
+            continue
         form, values = columns_of(kinds[at], value)
         found_by.setdefault(form, []).append((at, number, *values))
     tags = [(at, each, number) for at, number, value in new_cells if kinds[at] == TAGS for each in value]
