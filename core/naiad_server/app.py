@@ -302,6 +302,9 @@ def _metrics(server: Server) -> Response:
         server.metrics.fold_wait.set(backlog.age)
         server.metrics.fold_runs.set(backlog.runs)
         server.metrics.set_aside.set(backlog.set_aside)
+    usage = server.receiver.usage()
+    if usage is not None:
+        server.metrics.note(usage)
     disk = _disk(server.store)
     if disk is not None:
         server.metrics.disk.set(disk.total)

@@ -437,7 +437,7 @@ def _work(place: Any) -> None:
     signal.signal(signal.SIGTERM, lambda *_given: ended.set())
     click.echo(f"naiad server: folding for {place}")
     sys.stdout.flush()
-    fold_due(place.url, place.objects, ended.is_set, lambda problem: click.echo(problem) if problem else None)
+    fold_due(place.url, place.objects, ended.is_set, lambda _seconds, problem: click.echo(problem) if problem else None)
 
 
 def _serving() -> Callable[..., None]:

@@ -59,8 +59,10 @@ class Worker:
             )
             assert self._process.stdout is not None
             while line := await self._process.stdout.readline():
-                self._metrics.folds.labels("failed" if line.strip() else "done").inc()
-                if problem := line.decode().strip():
+                seconds, _, problem = line.decode().strip().partition(" ")
+                self._metrics.fold_seconds.observe(float(seconds))
+                self._metrics.folds.labels("failed" if problem else "done").inc()
+                if problem:
                     _log.warning("A fold has failed: %s", problem)
             await self._process.wait()
             await asyncio.sleep(LOOK_SECONDS)
@@ -87,7 +89,7 @@ class NoWorker(Worker):
 
 
 def main() -> None:
-    """Fold due runs until the standard input ends: one line for each fold, with the problem if there is one."""
+    """Fold due runs until the standard input ends: a line for each fold, with its seconds and its problem if any."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -97,22 +99,33 @@ def main() -> None:
         ended.set()
 
     threading.Thread(target=watch, daemon=True).start()
-    fold_due(os.environ[DATABASE], os.environ[OBJECTS], ended.is_set, lambda problem: print(problem, flush=True))
+
+    def tell(seconds: float, problem: str) -> None:
+        print(f"{seconds:.6f} {problem}", flush=True)
+
+    fold_due(os.environ[DATABASE], os.environ[OBJECTS], ended.is_set, tell)
 
 
-def fold_due(database: str, objects: str, is_over: Callable[[], bool], told: Callable[[str], None]) -> None:
-    """Fold the runs of a database that are due, until it is over, and archive old rows beside."""
+def fold_due(database: str, objects: str, is_over: Callable[[], bool], note: Callable[[float, str], None]) -> None:
+    """Fold the runs of a database that are due, until it is over, and archive old rows beside.
+
+    Args:
+        database: its address.
+        objects: the address of the objects beside it.
+        is_over: whether to end.
+        note: is called after each fold with its duration and its problem.
+    """
     folder = database_folder(database, objects)
     archive = threading.Thread(target=_archive_rows, args=(folder, is_over), name="naiad-archive", daemon=True)
     archive.start()
     try:
-        _fold_runs(folder, is_over, told)
+        _fold_runs(folder, is_over, note)
     finally:
         # A move happens whole or not at all, as a fold does; one that waits for the objects is not waited for.
         archive.join(ARCHIVE_STOP_SECONDS)
 
 
-def _fold_runs(folder: RunFolder, is_over: Callable[[], bool], told: Callable[[str], None]) -> None:
+def _fold_runs(folder: RunFolder, is_over: Callable[[], bool], note: Callable[[float, str], None]) -> None:
     listener = folder.listener()
     while not is_over():
         try:
@@ -120,7 +133,9 @@ def _fold_runs(folder: RunFolder, is_over: Callable[[], bool], told: Callable[[s
             for number in due:
                 if is_over():
                     return
-                told(folder.fold(number))
+                began = time.monotonic()
+                problem = folder.fold(number)
+                note(time.monotonic() - began, problem)
             if not due:
                 _rest(listener, min(seconds, REST_SECONDS), is_over)
         except StorageError as error:  # the database is away: it is asked again until it is back

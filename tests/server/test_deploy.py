@@ -143,6 +143,7 @@ def test_script_starts_a_server_and_ends_it(tmp_path: Path) -> None:
     assert "shown this once: naiad_" in (tmp_path / "said.txt").read_text()
 
 
+@pytest.mark.slow  # a database, objects and two replicas: pytest -m slow tests/server/test_deploy.py -k replicas
 def test_script_starts_replicas_over_a_database(tmp_path: Path) -> None:
     """PostgreSQL, SeaweedFS, two replicas: the processes of compose-database.yaml, a token, and a run through each."""
     objects, postgres = SeaweedFS(tmp_path), Postgres(tmp_path / "postgres")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_client import ask, status
+from cluster_client import ask, points, sent, status
 from postgres_server import Cluster, SeaweedFS, newest_postgres_folder, wait_for
 from server_client import QUIET
 
@@ -134,11 +134,34 @@ def test_password_is_in_no_process_listing(cluster: Cluster) -> None:
     assert "postgresql://" not in listing
 
 
+def test_folds_of_a_worker_are_measured_by_its_replica(cluster: Cluster) -> None:
+    uid = new_uid()
+    ask(cluster, "/api/v1/runs", {"uid": uid, "kind": "run", "project": "measured", "created": 1.0})
+    assert 200 == sent(cluster, points(uid, 1), 0)
+    cluster.ask("update naiad.due set at = now() where run = (select number from naiad.run where uid = %s)", uid)
+    counted = r"^(naiad_fold_seconds_count|naiad_folds_total\{outcome=\"\w+\"\}) (\d+)"
+
+    def counts() -> tuple[int, int]:
+        found = {"naiad_fold_seconds_count": 0, "naiad_folds_total": 0}
+        for page in pages(cluster):
+            for name, count in re.findall(counted, page, re.MULTILINE):
+                found[name.partition("{")[0]] += int(count)
+        return found["naiad_fold_seconds_count"], found["naiad_folds_total"]
+
+    wait_for(lambda: (found := counts())[0] == found[1] > 0, "the fold")
+
+    assert all(re.search(r"^naiad_database_connections_most [1-9]", page, re.MULTILINE) for page in pages(cluster))
+
+
+def pages(cluster: Cluster) -> list[str]:
+    """The metrics of each replica."""
+    return [urllib.request.urlopen(f"{each.url}/metrics", timeout=30).read().decode() for each in cluster.replicas]
+
+
 def content_requests(cluster: Cluster) -> int:
     """How many requests for content the replicas have answered."""
     counted = r'^naiad_requests_total\{route="/api/v1/storage/content",status="200"\} (\d+)'
-    pages = [urllib.request.urlopen(f"{each.url}/metrics", timeout=30).read().decode() for each in cluster.replicas]
-    return sum(int(found[1]) for page in pages if (found := re.search(counted, page, re.MULTILINE)))
+    return sum(int(found[1]) for page in pages(cluster) if (found := re.search(counted, page, re.MULTILINE)))
 
 
 def refuses_soon(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, link: str, sha256: str) -> None:
@@ -154,6 +177,7 @@ def refuses_soon(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, link: str, s
     assert 200 == status(link)
 
 
+@pytest.mark.slow  # another server of each kind: pytest -m slow tests/server/test_postgres.py -k newer
 def test_newer_database_and_another_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL 18 and SeaweedFS: points through an object, a large file by its address, fold, verify, gc."""
     monkeypatch.setenv("NAIAD_SERVER_PRESIGNED", "1")

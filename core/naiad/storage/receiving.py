@@ -128,6 +128,17 @@ class Backlog(NamedTuple):
     """Runs whose fold has failed three times."""
 
 
+class Usage(NamedTuple):
+    """The use that a process makes of a database and its objects."""
+
+    connections: int
+    """Connections of its pool that are in use."""
+    most_connections: int
+    """Connections that the pool has at most; further requests wait for one."""
+    object_errors: int
+    """Requests to the store of objects that have failed since the process began."""
+
+
 class Content:
     """Content that is being taken in, and hashed meanwhile.
 
@@ -291,6 +302,9 @@ class Receiver(Protocol):
     def backlog(self) -> Backlog | None:
         """Return the work that waits in a database, for all replicas; None of a folder, or if it is away."""
         return None
+
+    def usage(self) -> Usage | None:
+        """Return the use of connections and objects; None of a folder."""
 
     def close(self) -> None:
         """Give the store back."""

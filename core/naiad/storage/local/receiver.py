@@ -62,6 +62,7 @@ from naiad.storage.receiving import (
     Received,
     Registered,
     Sealing,
+    Usage,
 )
 from naiad.storage.sql import received
 from naiad.storage.sql.received import Row
@@ -465,6 +466,10 @@ class Receiver:
     def problem(self) -> str:
         """Return nothing: a folder that takes nothing raises with each group."""
         return ""
+
+    def usage(self) -> Usage | None:
+        """Return None: there are no connections and no objects."""
+        return None
 
     def backlog(self) -> None:
         """Return None: waiting runs are counted where a folder is folded."""

@@ -39,6 +39,7 @@ A reader's question may be any; without a limit of time a few of them would hold
 """
 CONNECT_SECONDS = 5
 POOL = 8
+"""Connections that a process keeps; it makes as many more while all are in use."""
 FRESH_SECONDS = 1.0
 DIFFERENT = (
     ("%", "%%"),

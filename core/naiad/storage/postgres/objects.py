@@ -52,6 +52,8 @@ class Breaker:
         self._url = url
         self._unanswered = 0
         self._until = 0.0
+        self.failures = 0
+        """Requests that have failed, those that were not sent among them."""
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
@@ -62,10 +64,12 @@ class Breaker:
         """
         began = clock.monotonic()
         if began < self._until:
+            self.failures += 1
             raise StorageError(f"The objects in {self._url} cannot be used now: the last requests had no answer.")
         try:
             yield
         except StorageError:
+            self.failures += 1
             if clock.monotonic() >= began + SLOW_SECONDS:
                 self._unanswered += 1
                 if self._unanswered >= MOST_UNANSWERED:
@@ -116,6 +120,11 @@ class Objects:
             self._store = self._brief_store = LocalStore(self._folder, mkdir=True)
         else:
             raise StorageError(f"--objects has to be s3://bucket/prefix or file:///folder, not {url!r}.")
+
+    @property
+    def failures(self) -> int:
+        """The requests that have failed since it was opened."""
+        return self._breaker.failures
 
     def _place(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name

@@ -37,7 +37,7 @@ from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, suffix_of
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating, temporary
-from naiad.storage.postgres.connection import RunDatabase, autocommit, refusal, transaction
+from naiad.storage.postgres.connection import POOL, RunDatabase, autocommit, refusal, transaction
 from naiad.storage.postgres.folding import LOCK_SECONDS, Folder
 from naiad.storage.postgres.notices import CHANGED, DUE, Sender
 from naiad.storage.postgres.objects import Objects, blob_name
@@ -53,6 +53,7 @@ from naiad.storage.receiving import (
     Received,
     Registered,
     Sealing,
+    Usage,
     no_part,
 )
 
@@ -470,6 +471,11 @@ class Receiver:
         except StorageError:
             return None
         return None if row is None else Backlog(*row)
+
+    def usage(self) -> Usage | None:
+        """Return the use of connections and objects by this process."""
+        pool: Any = self._engine.pool
+        return Usage(pool.checkedout(), 2 * POOL, self._objects.failures)
 
     def content_bytes(self, project: str, sha256: str) -> bytes:
         """Return content that a project has sent.
