@@ -7,6 +7,7 @@ others to a regular file is read back. Only a run that asks for it with "fd" has
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -41,7 +42,7 @@ class Console:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # of joining and leaving
         self._listeners: dict[Listener, frozenset[int]] = {}  # and the descriptors for which each wants a relay
-        self._watch = streams.Watch(self._file_of, self._record)
+        self._watch = streams.Watch(self._file_of, functools.partial(self._alone, self._record_noted))
         self._files: dict[object, LogFile] = {}
         self._recording = threading.Lock()
         self._mine = _Mine()
@@ -162,10 +163,6 @@ class Console:
             self._earlier[listener, number] = size - len(data)
         return data[size:]
 
-    def _record(self) -> None:
-        """Record the noted bytes."""
-        self._alone(self._record_noted)
-
     def _alone(self, action: Callable[[], object]) -> None:
         """Do it while no other thread records, but do not wait for ever: one may wait for a stream that this one holds.
 
@@ -176,7 +173,7 @@ class Console:
             return
         mine.is_recording = True
         try:
-            if self._recording.acquire(timeout=LOCK_SECONDS):
+            if self._recording.acquire(blocking=False) or self._recording.acquire(timeout=LOCK_SECONDS):
                 try:
                     action()
                 finally:

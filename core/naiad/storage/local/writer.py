@@ -227,7 +227,8 @@ class Writer:
         """Return the time for an op, later than that of every earlier one."""
         with self._lock:
             # Strictly later, also when the clock is set back: times decide which op of a writer came last.
-            self._at = max(clock.now(), math.nextafter(self._at, math.inf))
+            at = clock.now()
+            self._at = at if at > self._at else math.nextafter(self._at, math.inf)
             return self._at
 
     def write(self, changes: Sequence[Change]) -> list[Change]:
@@ -294,15 +295,12 @@ class Writer:
 
     def log_printed(self, path: str, data: bytes, line: int) -> None:
         """Write bytes that the program has printed; the first is in this line. Never raises: the program prints on."""
-        if len(data) <= PRINTED_BYTES:
-            self._log_piece(path, data, line)
+        if len(data) > PRINTED_BYTES:
+            for start in range(0, len(data), PRINTED_BYTES):
+                piece = data[start : start + PRINTED_BYTES]
+                self.log_printed(path, piece, line)
+                line += piece.count(b"\n")
             return
-        for start in range(0, len(data), PRINTED_BYTES):
-            piece = data[start : start + PRINTED_BYTES]
-            self._log_piece(path, piece, line)
-            line += piece.count(b"\n")
-
-    def _log_piece(self, path: str, data: bytes, line: int) -> None:
         try:
             self.journal.write_soon([Printed(path, data, line, self.now())])
         except (JournalClosed, OSError, NaiadError, NaiadWarning):

@@ -107,7 +107,8 @@ class Journal:
         """
         # Before the lock is asked for: if the time runs out, the thread that holds it finds the frame in the queue.
         self.op_log.arrived.append((encode_ops(ops), ops))
-        if self.directory.lock.acquire(timeout=LOCK_SECONDS):
+        # Without a time first: a lock that is free is had in half the time that way.
+        if self.directory.lock.acquire(blocking=False) or self.directory.lock.acquire(timeout=LOCK_SECONDS):
             try:
                 if self.is_closed or self._begin is not None:
                     self._refuse_if_closed()

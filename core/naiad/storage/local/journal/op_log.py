@@ -509,10 +509,10 @@ def weight(ops: Sequence[Op]) -> int:
     """Return the loss if these ops are dropped: values, changes, texts and lines of users."""
     count = 0
     for op in ops:
-        if isinstance(op, Strings):
-            count += len(op.texts)
-        elif isinstance(op, Printed):
+        if type(op) is Printed:  # first, as they are the most
             count += op.data.count(b"\n")
+        elif isinstance(op, Strings):
+            count += len(op.texts)
         else:
             count += isinstance(op, CHANGES)
     return count
