@@ -122,8 +122,10 @@ class Container:
                 session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
                 session.add_known([(path, TAGS) for path in TAG_PATHS], is_new=True)
                 session.add_known(DERIVED.items(), is_new=True)
-            else:
+            elif opener is not None or not reader().is_partial:  # before it writes, so that no write waits for it
                 session.refresh()
+            else:
+                session.look_up()
         self._open(session)
 
     def _id_in(self, reader: RunReader) -> str:

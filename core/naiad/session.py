@@ -29,6 +29,7 @@ from naiad.fields.base import Field, FieldSession
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
 from naiad.fields.series import Series
+from naiad.kinds import DERIVED
 from naiad.ops import Assign, Delete, Strings
 from naiad.storage.base import Change, RunReader, RunWriter
 from naiad.transaction import Transaction
@@ -36,16 +37,34 @@ from naiad.tree import Tree
 
 P = ParamSpec("P")
 T = TypeVar("T")
+MOST_LOOKED_UP = 8
+"""Fields that are looked up one by one; a program that reads more of them needs the tree."""
 WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags", "sys/failed"})
+
+
+class _FilledTree:
+    """The tree of a session that looks up fields, filled at its first use; then it is an attribute again.
+
+    `cached_property` would hold a lock of its own meanwhile, which a thread that holds the session's may wait for.
+    """
+
+    def __get__(self, session: Session, _owner: type) -> Tree[Field]:
+        session.refresh()
+        return session._tree
 
 
 class Session:
     """The state that the fields of one container share: tree, lock, writer and reader.
 
-    The tree holds the fields that existed when the container was opened, and all that
-    this process has written since. Fields that other processes add are seen by `refresh`, which is called for a path
-    not found here.
+    The tree holds the fields that existed when the container was opened, and all that this process has written since.
+    Fields that other processes add are seen by `refresh`, which is called for a path not found here.
+
+    A program that reads one of 100,000 fields needs no tree: after `look_up` it is filled when it is first used, and
+    before that a few fields are looked up one by one.
     """
+
+    tree = _FilledTree()
+    """The fields that are known here."""
 
     def __init__(
         self,
@@ -67,7 +86,9 @@ class Session:
         self.is_strict = is_strict
         self.has_limits = has_limits
         self.is_sync = is_sync
-        self.tree: Tree[Field] = Tree()
+        self._tree: Tree[Field] = Tree()
+        vars(self)["tree"] = self._tree
+        self._left_to_look_up = 0
         self.lock = threading.RLock()
         self.is_stopped = False
         self.left_out: dict[str, set[type]] = {}  # types of values that were left out with a warning, by path
@@ -135,13 +156,34 @@ class Session:
     def field(self, path: str) -> Field | None:
         """Return the field at a path, refreshing if this process has none there."""
         self.require_active()
-        known = self.tree.get(path)
+        known = self._tree.get(path)
+        if known is None and self._left_to_look_up:
+            known = self._looked_up(path)
         # Reading the kinds costs a query, so a path that is known here is not asked for again, though another process
         # may have removed it since.
         if known is None and not self.tree.is_namespace(path):
             self.refresh()
             known = self.tree.get(path)
         return known
+
+    def look_up(self) -> None:
+        """Look up the first fields one by one, and fill the tree when it is used; only if nothing is written here."""
+        vars(self).pop("tree")
+        self._left_to_look_up = MOST_LOOKED_UP
+
+    def _looked_up(self, path: str) -> Field | None:
+        """Return the stored field at a path without reading which others there are; None where that is not enough."""
+        try:
+            kind = DERIVED.get(path) or self.reader.atom(path)[0]
+        except (NaiadError, OSError):  # as the tree is filled, it is raised again or a sentence is made of it
+            kind = ""
+        with self.lock:
+            if kind and self._left_to_look_up:
+                self._left_to_look_up -= 1
+                self.add_known([(path, kind)])
+            else:
+                self._left_to_look_up = 0
+            return self._tree.get(path)
 
     def existing(self, path: str) -> Field:
         """Return the field at a path.
@@ -170,13 +212,16 @@ class Session:
             # A field that has another kind now was removed and defined anew elsewhere, or lost against one that was
             # defined first: its object here would write to a path that is no longer its own.
             gone = []
-            for path in self.tree.paths():
-                known = self.tree.get(path)
+            for path in self._tree.paths():
+                known = self._tree.get(path)
                 if known is not None and kinds.get(path) != known.kind:
                     gone.append(known)
             for known in gone:
                 self._forget(known)
             self.add_known(kinds.items())
+            # Last, as other threads look at these without the lock.
+            self._left_to_look_up = 0
+            vars(self)["tree"] = self._tree
             # Only after the tree is right, because the warning may be an error and leave by an exception.
             if gone and self._writer is not None:
                 self._say_what_is_shadowed(gone)
@@ -211,7 +256,7 @@ class Session:
 
     def _has_room(self, path: str) -> bool:
         try:
-            self.tree.check(path)
+            self._tree.check(path)
         except FieldConflict:
             return False
         return True
@@ -229,7 +274,7 @@ class Session:
     def add_known(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:
         """Give fields that are stored already their place in the tree."""
         # Classes are looked up before any field is put: a kind that raises leaves the tree as it was.
-        get, put = self.tree.get, self.tree.put
+        get, put = self._tree.get, self._tree.put
         classes: dict[str, type[Field]] = {}
         new = []
         for path, kind in kinds:
@@ -258,7 +303,7 @@ class Session:
         return found
 
     def _forget(self, field: Field) -> None:
-        self.tree.remove(field.path)
+        self._tree.remove(field.path)
         field.forget()
 
     # Changing it

@@ -50,9 +50,12 @@ MOST_OF_A_PATH = 5
 class TransactionSession(FieldSession, Protocol):
     """The session of a transaction: the container it changes."""
 
-    tree: Tree[Field]
     is_stopped: bool
     left_out: dict[str, set[type]]
+
+    @property
+    def tree(self) -> Tree[Field]:
+        """The fields that are known here."""
 
     def require_active(self) -> None:
         """Raise if the container was stopped."""

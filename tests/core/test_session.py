@@ -9,6 +9,7 @@ import pytest
 
 import naiad
 from naiad.errors import FieldConflict, FieldWarning, MissingField, NaiadTypeError, WrongVerb
+from naiad.storage.local.index import snapshot
 from naiad.storage.results import Shadowed
 
 
@@ -259,3 +260,48 @@ def test_lock_held_by_another_thread_does_not_hang_a_forked_child(run: naiad.Run
 
     assert 0 == status
     assert 1 == run["child"].fetch()
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a stopped run whose fields are looked up one by one at first."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setattr(snapshot, "MANY_FIELDS", 0)
+    with naiad.init_run() as run:
+        run["a/value"] = 1
+        run["a/series"].append(0.5)
+        for number in range(20):
+            run[f"f{number}"] = number
+        return str(run["sys/id"].fetch())
+
+
+def test_field_of_an_opened_run_is_read_without_listing_the_others(wide: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with naiad.init_run(with_id=wide, mode="read-only") as opened, monkeypatch.context() as patched:
+        patched.delattr(type(opened._session.reader), "kinds")
+
+        assert 1 == opened["a/value"].fetch()
+        assert 0.5 == opened["a/series"].fetch_last()
+        assert [0.5] == list(opened["a/series"].fetch_values()["value"])
+        assert "finished" == opened["sys/state"].fetch()
+
+
+def test_fields_that_are_looked_up_one_by_one_are_listed_with_the_others(wide: str) -> None:
+    with naiad.init_run(with_id=wide, mode="read-only") as opened:
+        for number in range(12):
+            assert number == opened[f"f{number}"].fetch()
+        there = {*opened.get_structure()}
+
+    assert {f"f{number}" for number in range(20)} <= there
+
+
+def test_namespaces_and_missing_fields_of_a_run_with_very_many_are_what_they_are(wide: str) -> None:
+    with naiad.init_run(with_id=wide, mode="read-only") as opened:
+        assert {"value": 1} == opened["a"].fetch()
+        assert not opened.exists("a/valu")
+        with pytest.raises(MissingField, match="a/value"):
+            opened["a/valu"].fetch()
+
+
+def test_new_field_of_a_resumed_run_cannot_lie_below_one_that_was_not_read(wide: str) -> None:
+    with naiad.init_run(with_id=wide) as resumed, pytest.raises(FieldConflict):
+        resumed["f1/b"] = 2

@@ -216,6 +216,11 @@ class RunReader(Protocol):
         """All damage that was found so far."""
         return ()
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether it has read only some of very many fields so far, and finds one without reading all."""
+        return False
+
     def refresh(self) -> None:
         """See everything that was accepted before this call.
 

@@ -20,11 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from naiad.errors import DamagedData, MissingField
+from naiad.errors import DamagedData, DamageWarning, MissingField
+from naiad.kinds import DERIVED
 from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.settings import Tuning
 from naiad.storage.local.index import series, snapshot, tail
 from naiad.storage.local.index import snapshot as view_module
+from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.tail import Tail
 from naiad.storage.local.layout import RunDirectory
@@ -32,6 +34,7 @@ from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
 from naiad.storage.sql import database
+from naiad.storage.sql.connection import Connection
 
 
 @pytest.fixture
@@ -449,3 +452,109 @@ def test_look_that_failed_half_way_leaves_out_no_ops(folder: RunDirectory, monke
         writer.stop()
 
     assert {"a0", "a1"} <= kinds.keys()
+
+
+@pytest.fixture
+def sealed(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+    """A sealed run of 300 fields, more than are read where one is asked for."""
+    monkeypatch.setattr(snapshot, "MANY_FIELDS", 100)
+    writer = Writer.open(folder, first_ops=[Assign("sys/id", "string", "R-1", 1.0)])
+    for number in range(300):
+        put(writer, f"a/{number}", [0, 1], [number / 2, number / 4])
+    put(writer, "b/deep/er", [3])
+    put(writer, "gone", [3])
+    writer.journal.write([Delete("gone", writer.now())])
+    fold(writer)
+    writer.stop()
+    return folder
+
+
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each following load of an index reads its fields."""
+    found: list[bool] = []
+    load = Index.load
+
+    def loaded(index: Index, connection: Connection, *, has_fields: bool = True) -> Any:
+        found.append(has_fields)
+        return load(index, connection, has_fields=has_fields)
+
+    monkeypatch.setattr(Index, "load", loaded)
+    return found
+
+
+def test_fields_of_a_sealed_index_are_read_as_they_are_needed(
+    sealed: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = loads(monkeypatch)
+    reader = Reader(sealed)
+
+    assert "R-1" == reader.value("sys/id")
+    assert 74.75 == reader.points("a/299").values[1]
+    assert [3.0] == list(reader.points("b/deep/er").values)
+    with pytest.raises(MissingField):
+        reader.last("a/300")
+    assert "finished" == reader.state()
+    assert [False] == found
+    assert 303 + len(DERIVED) - 1 == len(reader.kinds())
+    assert [False, True] == found
+    assert 74.75 == reader.points("a/299").values[1]
+
+
+def test_field_where_something_was_deleted_or_lies_below_is_read_with_all_others(
+    sealed: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = loads(monkeypatch)
+    for path in ("gone", "a"):
+        with pytest.raises(MissingField):
+            Reader(sealed).last(path)
+
+    assert [False, True] * 2 == found
+
+
+def test_program_that_reads_many_fields_of_a_sealed_index_reads_them_all_at_once(
+    sealed: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = loads(monkeypatch)
+    reader = Reader(sealed)
+    lasts = [reader.last(f"a/{number}") for number in range(20)]
+
+    assert [number / 4 for number in range(20)] == [last.value for last in lasts if last is not None]
+    assert [False, True] == found
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_damage_of_a_sealed_index_is_found_as_the_run_is_opened(
+    sealed: RunDirectory, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    content = bytearray(sealed.index.read_bytes())
+    content[content.index(b"a/%d" % (300 * share)) + 1] ^= 0x55
+    sealed.index.write_bytes(content)
+    found = loads(monkeypatch)
+    reader = Reader(sealed)
+
+    with pytest.warns(DamageWarning):
+        assert "R-1" == reader.value("sys/id")
+    assert [True] == found
+    assert reader.damages
+
+
+def test_run_that_is_resumed_while_its_fields_are_not_read_yet_is_followed(
+    sealed: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = Index.fields_around
+    coming = iter([True])
+
+    def resume_first(index: Index, connection: Connection, path: str) -> Any:
+        if next(coming, False):
+            writer = Writer.open(sealed)
+            put(writer, "a/7", [2], [9.0])
+            put(writer, "new", [0], [8.0])
+            fold(writer)
+        return around(index, connection, path)
+
+    monkeypatch.setattr(Index, "fields_around", resume_first)
+    reader = Reader(sealed)
+
+    assert [3.5, 1.75, 9.0] == reader.points("a/7").values.tolist()
+    assert [8.0] == reader.points("new").values.tolist()
+    assert "running" == reader.state()

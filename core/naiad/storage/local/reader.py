@@ -59,7 +59,7 @@ class Reader:
     @property
     def damages(self) -> list[Damage]:
         """The damage found so far."""
-        if self._view.projection.damages:
+        if self._view.unnoted:
             self._view.note_fields()
         return self._view.damages
 
@@ -67,6 +67,16 @@ class Reader:
     def folds(self) -> int:
         """How often the index had been changed when this reader last looked; 0 without one."""
         return self._view.folds
+
+    @property
+    def fields(self) -> int:
+        """How many rows of fields were in the index then."""
+        return self._view.fields
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it has read only some of very many fields so far, and finds one without reading all."""
+        return self._view.is_unread
 
     def refresh(self) -> None:
         """Load everything that was acknowledged to any process before this call.
@@ -83,8 +93,8 @@ class Reader:
 
     def projection(self) -> Projection:
         """The fields and writers of the run as they are now, to look at and not to change."""
-        self.refresh()
-        return self._view.projection
+        with self._view.current() as projection:
+            return projection
 
     def kinds(self) -> dict[str, str]:
         """The kind of every field, by path; derived `sys/*` fields included."""
@@ -118,7 +128,7 @@ class Reader:
         """
         if path in DERIVED:
             return DERIVED[path], self._derived(path)[path]
-        state = self._state(path)
+        state = self._view.read(partial(self._found, path))
         return state.kind, state.value
 
     def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
@@ -143,7 +153,7 @@ class Reader:
             MissingField: there is none at this path.
             FieldConflict: it is of another kind.
         """
-        return {_text(tag) for tag in self._state(path, TAGS).tags}
+        return {_text(tag) for tag in self._view.read(partial(self._found, path, TAGS)).tags}
 
     def members(self, path: str) -> dict[str, str]:
         """The files of a file set, as stored, by their names.
@@ -152,7 +162,7 @@ class Reader:
             MissingField: there is none at this path.
             FieldConflict: it is of another kind.
         """
-        return self._state(path, MEMBERS).members
+        return self._view.read(partial(self._found, path, MEMBERS)).members
 
     def resolve(self, name: str) -> str:
         """The name under which stored content is found now: its sha256, or the name under which it came in."""
@@ -198,16 +208,16 @@ class Reader:
             MissingField: there is none at this path.
             FieldConflict: it is of another kind.
         """
-        return self._state(path, POINTS).config
+        return self._view.read(partial(self._found, path, POINTS)).config
 
     def state(self) -> str:
         """running, finished, failed, terminated, killed or unknown."""
-        with self._view.current() as projection:
+        with self._view.current(has_fields=False) as projection:
             return derived.run_state(projection, derived.writers(projection, self.folder))
 
     def joining(self) -> Joining:
         """Return session and time of a writer that comes now."""
-        with self._view.current() as projection:
+        with self._view.current(has_fields=False) as projection:
             session = max((writer.session for writer in projection.writers.values()), default=0)
             # A writer that joins others goes on with their session; one that comes after them begins the next.
             is_alive = any(each.is_alive for each in derived.writers(projection, self.folder).values())
@@ -216,7 +226,7 @@ class Reader:
 
     def writers(self) -> dict[str, Liveness]:
         """Return the writers without an end, with the facts of each."""
-        with self._view.current() as projection:
+        with self._view.current(has_fields=False) as projection:
             return derived.writers(projection, self.folder)
 
     def candidates(self) -> dict[str, Liveness]:
@@ -235,7 +245,7 @@ class Reader:
 
     def is_incomplete(self) -> int:
         """How many points and ops could not be stored."""
-        with self._view.current() as projection:
+        with self._view.current(has_fields=False) as projection:
             return _dropped(projection)
 
     def rewinds(self) -> list[Dated]:
@@ -243,7 +253,7 @@ class Reader:
         return self._view.read(self._rewinds)
 
     def _rewinds(self) -> list[Dated]:
-        state = self._view.projection.at(rewinds.PATH)
+        state = self._view.at(rewinds.PATH)
         if state is None:
             return []
         from naiad.storage.local.index import series
@@ -258,7 +268,7 @@ class Reader:
 
     def _hidden(self, state: FieldState, include_rewound: bool = False) -> Hidden | None:
         """Return a test for points of a series that rewinds hide; None without any."""
-        if include_rewound or rewinds.PATH not in self._view.projection.fields:
+        if include_rewound or rewinds.PATH not in self._view.sys:
             return None
         found = [each for each in self._rewinds() if each.rewind.concerns(state.path)]
         projection = self._view.projection
@@ -303,7 +313,7 @@ class Reader:
 
             key = self._token, state.path
             # Asked here too: a run without rewinds, as nearly all are, reads its points by the short way.
-            if key in point_cache.CACHE.known or rewinds.PATH in self._view.projection.fields:
+            if key in point_cache.CACHE.known or rewinds.PATH in self._view.sys:
                 found, is_shared = self._points(state, include_rewound)
                 # The caller may change what it gets, as the offset of the time zone is added in place.
                 return Points(*(column.copy() for column in found) if is_shared else found)
@@ -575,13 +585,9 @@ class Reader:
         """
         return self.facts(path).count
 
-    def _state(self, path: str, *kinds: str) -> FieldState:
-        with self._view.current():
-            return self._found(path, *kinds)
-
     def _found(self, path: str, *kinds: str) -> FieldState:
-        state = self._view.projection.at(path)
-        if self._view.projection.damages:
+        state = self._view.at(path)
+        if self._view.unnoted:
             self._view.note_fields()
         damage = self._view.refused.get(path)
         if damage is not None:
@@ -610,7 +616,7 @@ class Reader:
 
     def _facts(self, state: FieldState) -> Series:
         """The facts of a series with its tail, without the points that rewinds hide."""
-        if rewinds.PATH in self._view.projection.fields and self._hidden(state) is not None:
+        if rewinds.PATH in self._view.sys and self._hidden(state) is not None:
             from naiad.storage.local.index.series import shown_facts, shown_text_facts
 
             return (
@@ -622,12 +628,12 @@ class Reader:
 
     def _known_facts(self, state: FieldState, late: set[int]) -> Series:
         is_more = state.kind in TEXTS or id(state) in late or id(state) in self._view.left
-        is_more = is_more or rewinds.PATH in self._view.projection.fields
+        is_more = is_more or rewinds.PATH in self._view.sys
         return self._facts(state) if is_more else state.series
 
     def _derived(self, path: str = SIZE) -> dict[str, Any]:
         """Return the derived fields; the size, which looks at every file, is whole only if it is asked for."""
-        with self._view.current() as projection:
+        with self._view.current(has_fields=False) as projection:
             found = derived.values(projection, self.folder)
         if path == SIZE:
             # Of a field that is damaged the size is not known, which its own reading says.

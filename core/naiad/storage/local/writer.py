@@ -174,21 +174,17 @@ class Writer:
         # Under the lock of the folder no other process joins, stops or seals: the session is decided by who is alive
         # now, and must not be decided twice.
         with folder.lock():
-            from naiad.storage.local.index import derived
             from naiad.storage.local.reader import Reader
 
             reader = Reader(folder)
-            projection = reader.projection()
-            session = max((writer.session for writer in projection.writers.values()), default=0)
-            if not any(each.is_alive for each in derived.writers(projection, folder).values()):
-                session += 1
-            session = max(session, joining.session)
+            known = reader.joining()
+            session = max(known.session, joining.session)
             # Later than every op of the run: the clock of this machine may be behind that of another, and what is
             # written after a resume must win over what was there.
-            at = max([clock.now(), joining.at, *(writer.at for writer in projection.writers.values())])
+            at = max(clock.now(), joining.at, known.at)
             writer = cls._begin(folder, role, session, at, first_ops, on_error)
             if reader.folds:
-                writer.journal.directory.sums.note_index(reader.folds, 0, len(projection.fields))
+                writer.journal.directory.sums.note_index(reader.folds, 0, reader.fields)
         # Outside the lock, because hashing the files that a killed writer took in may take minutes.
         if folder.has_incoming():
             from naiad.storage.local.ingest import left_behind

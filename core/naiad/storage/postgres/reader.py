@@ -97,7 +97,8 @@ class PostgresSnapshot(Snapshot):
             positions: dict[str, tuple[int, bool]] = {}
             if has_begun:
                 projection, _head, positions, damages = index.load(connection)
-        self.projection, self._folded = projection, positions
+        self._show(projection)
+        self._folded = positions
         self._read = {name: upto for name, (upto, _is_done) in positions.items()}
         self._seen, self._tail, self.left, self.refused = {}, None, {}, {}
         self._folds = folds

@@ -19,7 +19,7 @@ from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
 from naiad.ops import Assign, Op, Tags
 from naiad.storage.local.index.chunk_rows import CHUNK_TYPES, EVERY_CHUNK, FIELD_SHIFT, ChunkRow, chunk_key
-from naiad.storage.local.index.projection import Projection, Row
+from naiad.storage.local.index.projection import Projection, Row, namespaces_of
 from naiad.storage.local.index.rows import (
     CHUNK_HEAD_TYPES,
     FORMAT,
@@ -60,6 +60,8 @@ from naiad.storage.sql.database import Database, make_single_file, open_for_writ
 
 UNKNOWN = -1
 """The `folds` of an index whose head is damaged."""
+MOST_AROUND = 100
+"""Fields that are looked up around one path; where there are more, all are loaded."""
 MOST_FAILURES = 200_000
 """Queries for rows on damaged pages: seconds, and more than the rows of any page that a true index could lose."""
 
@@ -122,10 +124,16 @@ class Index:
         """A number that every change of the index raises; `UNKNOWN` when the head is damaged."""
         return self._head_or_none(connection, []).folds
 
-    def load(self, connection: Connection) -> tuple[Projection, Head, dict[str, tuple[int, bool]], list[Damage]]:
+    def load(
+        self, connection: Connection, *, has_fields: bool = True
+    ) -> tuple[Projection, Head, dict[str, tuple[int, bool]], list[Damage]]:
         """Load the projection, the counts, the positions and the damage that is known before fields are needed.
 
         A damaged row, page or table is left out and reported; a caller that changes the index then has to raise.
+
+        Args:
+            connection: to the index.
+            has_fields: False leaves the fields out, as of an index that is known to be whole.
 
         Raises:
             NewerFormat: a later release wrote this index.
@@ -133,8 +141,8 @@ class Index:
         """
         damages: list[Damage] = []
         head = self._head_or_none(connection, damages)
-        projection = self._load_fields(connection, head, damages)
-        if not projection.version and head.folds == UNKNOWN:
+        projection = self._load_fields(connection, head, damages) if has_fields else Projection()
+        if has_fields and not projection.version and head.folds == UNKNOWN:
             raise damaged(damages[0].what)
         self._load_writers(connection, head, projection, damages)
         projection.link()
@@ -170,6 +178,26 @@ class Index:
                 damages.append(self._damage(f"the position of {row.file!r} fails its crc"))
                 found[str(row.file)] = (0, True)
         return found
+
+    def fields_around(self, connection: Connection, path: str) -> dict[str, FieldState] | None:
+        """The fields at, above and below a path, by path; None where that needs all rows.
+
+        It does where fields conflict or were deleted there, where there are many, and where something is damaged.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        found = connection.run(
+            _FIELDS_AROUND, path=path, below=f"{path}/", end=f"{path}0", most=MOST_AROUND, offset=0
+        ).fetchall()
+        rows = [FieldRow(*row) for row in found if f"{row[1]}/".startswith(f"{path}/") or path.startswith(f"{row[1]}/")]
+        there = {row.path for row in rows}
+        is_plain = len(found) < MOST_AROUND and len(there) == len(rows) == len(whole_fields(rows))
+        if not is_plain or possibly_deleted(rows) or odd_paths([*there]) or namespaces_of(there) & there:
+            return None
+        damages: list[Damage] = []
+        states = _states_of(self.folder.index.name, rows, damages)
+        return None if damages else {state.path: state for state in states.values()}
 
     def all_rows(self, connection: Connection, table: str, keys: Sequence[int], damages: list[Damage]) -> list[Any]:
         """The rows of a table; where that fails, those of these ascending keys that are on undamaged pages."""
@@ -392,6 +420,21 @@ _SOME = {
     )
     for name in ("field", "pack", "chunk")
 }
+_FIELDS_AROUND = _statement(
+    "index.field around",
+    lambda sql, t: (
+        sql.select(t.field)
+        .where(
+            ((t.field.c.path >= sql.bindparam("below")) & (t.field.c.path < sql.bindparam("end")))
+            | (
+                t.field.c.path
+                == sql.func.substr(sql.bindparam("path"), sql.literal_column("1"), sql.func.length(t.field.c.path))
+            )
+        )
+        .limit(sql.bindparam("most"))
+        .offset(sql.bindparam("offset"))
+    ),
+)
 _COUNT = {
     name: _statement(
         f"index.{name} count", lambda sql, t, name: sql.select(sql.func.count()).select_from(_table(t, name)), name

@@ -81,7 +81,7 @@ class Projection:
         self.uncertain: dict[int, FieldState] = {}  # by identity: of whose points in the index a deletion took some
         self.version = len(self.fields)  # changes whenever a number may mean something else
         self._orphans: tuple[int, list[tuple[str, int, FieldState, float]]] = (0, [])
-        self._namespaces = _namespaces_of(rows) if rows else set()  # all that ever held a field
+        self._namespaces = namespaces_of(rows) if rows else set()  # all that ever held a field
         # Paths at which two kinds, or a field and a namespace, may have met.
         self._contested = self._namespaces.intersection(rows)
         self._hidden: tuple[int, dict[tuple[str, str], FieldState]] = (0, {})
@@ -750,7 +750,7 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _namespaces_of(paths: Iterable[str]) -> set[str]:
+def namespaces_of(paths: Iterable[str]) -> set[str]:
     """Return all namespaces that hold some paths."""
     found = {path.rpartition("/")[0] for path in paths}
     found.discard("")

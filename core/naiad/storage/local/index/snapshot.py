@@ -21,7 +21,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
@@ -33,7 +33,7 @@ from naiad.kinds import POINTS, TEXTS
 from naiad.ops import Frame
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.integrity.seal import Seal, quick_check, read_seal
+from naiad.storage.local.integrity.seal import Seal, damaged_blocks, quick_check, read_seal
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import read_ops
@@ -51,10 +51,31 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ATTEMPTS = 50
+MANY_FIELDS = 5_000
+"""An index of more is compared with its seal, if it is short; then its fields are read as they are needed."""
+BYTES_A_FIELD = 4_096
+"""A longer index is not: comparing a byte takes a thousandth of the time in which a field is loaded."""
+MOST_LOOKED_UP = 8
+"""Paths that are looked up one by one, each by a look at all rows; a program that reads more needs all fields."""
+
+
+class _ReadProjection:
+    """The projection of a snapshot whose fields are unread, read at its first use; then it is an attribute again."""
+
+    def __get__(self, snapshot: Snapshot, _owner: type) -> Projection:
+        snapshot.read_fields()
+        return snapshot.projection
 
 
 class Snapshot:
-    """One run as it is now. Safe to use from several threads; after a fork each process goes on with its own."""
+    """One run as it is now. Safe to use from several threads; after a fork each process goes on with its own.
+
+    The fields of a sealed index with very many are unread at first: its seal proves that all of it is whole, so few
+    of them have to be looked up, each by its path.
+    """
+
+    projection = _ReadProjection()
+    """The fields and writers at the last look."""
 
     def __init__(self, folder: RunDirectory) -> None:
         self.folder = folder
@@ -72,7 +93,17 @@ class Snapshot:
         self._folds: int | None = None
         self._seal_stamp: object = None
         self._inode: int | None = None
-        self.projection = Projection()
+        self.fields = 0  # rows of the index
+        self._looked_up: dict[str, dict[str, FieldState]] = {}  # by path, or "sys": the fields at and around it
+        self.at: Callable[[str], FieldState | None]
+        """Return the field that is shown at a path."""
+        self.sys: Collection[str]
+        """The paths of the fields, at least of all below `sys`."""
+        self.unnoted: Sequence[Damage]
+        """Damage of fields that were read since the last call of `note_fields`."""
+        vars(self)["projection"] = projection = Projection()
+        self.is_unread = False  # its fields
+        self.at, self.sys, self.unnoted = projection.at, projection.fields, projection.damages
         self._read: dict[str, int] = {}  # bytes of each journal file that the projection already holds
         self._seen: dict[str, tuple[int, FileCover | None]] = {}  # size and sums of each ops file at its last reading
         self._folded: dict[str, tuple[int, bool]] = {}
@@ -92,8 +123,11 @@ class Snapshot:
         self.left: dict[int, list[Part]] = {}  # by identity of a series: what a deletion left of it in the index
 
     @contextmanager
-    def current(self) -> Iterator[Projection]:
+    def current(self, *, has_fields: bool = True) -> Iterator[Projection]:
         """The projection as it is now, which no other thread brings further inside the block.
+
+        Args:
+            has_fields: False where writers are enough, and the fields need not be read.
 
         Raises:
             NewerFormat: a later release wrote the run.
@@ -101,7 +135,9 @@ class Snapshot:
         """
         with self._lock:
             self.read(_nothing)
-            yield self.projection
+            if has_fields and self.is_unread:
+                self.read(self.read_fields)
+            yield self._unread if self.is_unread else self.projection
 
     @contextmanager
     def moment(self) -> Iterator[None]:
@@ -122,6 +158,47 @@ class Snapshot:
                 yield
             finally:
                 self._is_held = False
+
+    def _show(self, projection: Projection) -> None:
+        """Answer from the fields of a projection."""
+        vars(self)["projection"], self.is_unread = projection, False
+        self.at, self.sys, self.unnoted = projection.at, projection.fields, projection.damages
+
+    def _leave_unread(self, projection: Projection, of_sys: dict[str, FieldState]) -> None:
+        """Answer from a projection without fields, and look up those that are needed."""
+        vars(self).pop("projection", None)
+        self._unread, self.is_unread = projection, True
+        self._looked_up = {"sys": of_sys}
+        self.at, self.sys, self.unnoted = self._look_up, of_sys, []
+
+    def _look_up(self, path: str) -> FieldState | None:
+        """The field that is shown at a path, read alone where that is enough."""
+        place = "sys" if path.startswith("sys/") else path
+        if place not in self._looked_up:
+            found = None
+            if len(self._looked_up) <= MOST_LOOKED_UP:
+                with self._sealed() as (index, connection):
+                    found = index.fields_around(connection, path)
+            if found is None:
+                return self.projection.at(path)
+            self._looked_up[place] = found
+        return self._looked_up[place].get(path)
+
+    def read_fields(self) -> None:
+        """Read the fields that were left unread."""
+        if self.is_unread:
+            with self._sealed() as (index, connection):
+                projection, _head, _positions, damages = index.load(connection)
+            self._show(projection)
+            self._note(damages)
+
+    @contextmanager
+    def _sealed(self) -> Iterator[tuple[Index, Connection]]:
+        """The index, if it is sealed as before: the seal goes before the first change."""
+        with self._snapshot(is_final=True) as found:
+            yield found
+        if _stamp(self.folder) != self._seal_stamp:
+            raise _Moved
 
     @property
     def folds(self) -> int:
@@ -168,7 +245,7 @@ class Snapshot:
     def resolve(self, name: str) -> str:
         """The name under which content is found, as far as this is known."""
         with self._lock:
-            return self.projection.resolve(name)
+            return (self._unread if self.is_unread else self.projection).resolve(name)
 
     def note_fields(self) -> None:
         """Note the fields that turned out to be damaged when they were read."""
@@ -315,6 +392,8 @@ class Snapshot:
             file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
         ]
         self._check_coverage()
+        if self.is_unread:
+            return  # nothing of it is in the journal
         frames: list[tuple[str, Frame]] = []
         for file in self._files:
             if file.suffix == "ops" and not self._folded.get(file.name, (0, False))[1]:
@@ -412,16 +491,24 @@ class Snapshot:
             with self._snapshot(is_final=stamp is not None) as (index, connection):
                 folds = index.folds(connection)
                 if folds != self._folds:
-                    projection, _head, positions, damages = index.load(connection)
+                    of_sys = None
+                    if stamp is not None and folds > 0 and self._is_as_sealed(index.head(connection).fields):
+                        of_sys = index.fields_around(connection, "sys")
+                    projection, head, positions, damages = index.load(connection, has_fields=of_sys is None)
         if folds != self._folds:
+            self.fields = head.fields if has_index else 0
             if has_index:
-                self.projection, self._folded = projection, positions
+                self._folded = positions
+                if of_sys is None:
+                    self._show(projection)
+                else:
+                    self._leave_unread(projection, of_sys)
                 self._read = {name: upto for name, (upto, _is_done) in positions.items()}
             else:
                 # Also where nothing was applied: a look that failed may have counted files as read before it failed.
                 self._folded, self._read = {}, {}
-                if self.projection.version or self.projection.writers:
-                    self.projection = Projection()
+                if self.is_unread or self.projection.version or self.projection.writers:
+                    self._show(Projection())
             self._seen = {}
             self._tail = None
             self.left = {}
@@ -429,6 +516,14 @@ class Snapshot:
             self.refused = {}
             if has_index and damages:
                 self._note(damages)
+
+    def _is_as_sealed(self, fields: int) -> bool:
+        """Whether the index has very many fields, holds the whole run, and is as it was sealed byte by byte."""
+        name = self.folder.index.name
+        if self._seal is None or name not in self._seal.files or self._files or self.damages or fields < MANY_FIELDS:
+            return False
+        size, _crcs = self._seal.files[name]
+        return size <= fields * BYTES_A_FIELD and damaged_blocks(self.folder, self._seal, name) == []
 
     @contextmanager
     def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:
