@@ -142,6 +142,43 @@ def test_run_in_training_is_watched_killed_and_watched_by_a_new_server(
     assert sorted(delays)[2] <= LATEST_SECONDS, delays
 
 
+def test_points_between_the_reading_of_a_run_and_its_first_stream_are_told(store: Path, live: Server) -> None:
+    with naiad.init_run(project="live", store=store, **QUIET) as run:
+        name = run["sys/id"].fetch()
+        run["loss"].append(1.0)
+        run.sync()
+        live.get("/series", run=name, path="loss")
+        run["loss"].append(2.0)
+        run["note"] = "x"
+        run.sync()
+        events = Events(live, run=name)
+        told = events.until("fields")
+        events.close()
+
+    assert 2 == told["grown"]["loss"]
+    assert "note" in told["changed"]
+
+
+def test_run_that_ended_long_ago_is_not_told_to_a_first_stream(
+    store: Path, live: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = time.time() - 3600
+    with monkeypatch.context() as patch:
+        patch.setattr("naiad.clock.now", lambda: ended)
+        with naiad.init_run(project="live", store=store, **QUIET) as run:
+            name = run["sys/id"].fetch()
+    for path in store.rglob("*"):
+        os.utime(path, (ended, ended))
+    events = Events(live, run=name)
+    first = next(iter(events))[0]
+    with naiad.init_run(project="live", store=store, **QUIET) as new:
+        new["x"] = 1
+    second = next(iter(events))[0]
+    events.close()
+
+    assert ["hello", "runs"] == [first, second]
+
+
 def test_new_and_deleted_runs_are_told(store: Path, live: Server) -> None:
     events = Events(live, project="live")
     other = Events(live, project="elsewhere")

@@ -47,6 +47,8 @@ ANNOUNCED_SECONDS = 10.0
 """How often a store that announces its changes is looked at without an announcement, which may be lost."""
 HEAR_SECONDS = 1.0
 """How long a thread waits for announcements at once; the end of the server waits for it."""
+RECENT_SECONDS = 30.0
+"""A run that was written to so short a time before a stream began may be newer than the page that opened it."""
 ALIVE_SECONDS = 15.0
 MOST_STREAMS = 200
 MOST_WAITING = 100
@@ -239,10 +241,12 @@ class Watcher:
             seen = self._read(run)
             if seen is not None:
                 self._seen.setdefault(run, seen)
-            # Compared with nothing: which points the browser has is not known here, so each series counts as grown.
-            if since and seen is not None and (found.is_all or run in touched):
+            if seen is not None and (not since or found.is_all or run in touched):
+                # Compared with nothing: which points the browser has is not known here, so each series counts as grown.
                 event = self._of_fields(run, Seen(), seen)
-                missed.append(("fields", _for(stream, event)))
+                # A first stream begins after the page has read the run, and what was written between is told here.
+                if since or (event["seen_age"] or 0.0) < RECENT_SECONDS:
+                    missed.append(("fields", _for(stream, event)))
         return found.mark, missed
 
     def _look(self) -> Any:
