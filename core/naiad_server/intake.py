@@ -31,9 +31,9 @@ from naiad_web.server.answers import Problem
 MOST_QUEUED = 64 * 1024 * 1024
 MOST_PARTS = 1_000
 MOST_BYTES = 16 * 1024 * 1024
-SPACING_SECONDS = 0.025
-"""Between the begins of two commits of small requests; the first one after a pause begins at once. Half of the time in
-which a flush of a hundred clients is to be answered: with it these cost a third less of everything."""
+SPACING_SECONDS = 0.01
+"""Between the begins of two commits of small requests; the first one after a pause begins at once. A fifth of the time
+in which a flush of a hundred clients is to be answered; with 25 ms, they waited longer than that on a busy machine."""
 LARGE_BYTES = 256 * 1024
 """A request with as many bytes is committed with other large ones alone."""
 CHECKPOINT_SECONDS = 30.0
