@@ -14,7 +14,8 @@ warnings.simplefilter("always")
 warnings.showwarning = lambda message, category, *_: said.append(f"{category.__name__}: {message}")
 
 def tell(**facts):
-    print(json.dumps(facts), flush=True)
+    sys.stdout.write(json.dumps(facts) + "\\n")  # as one text: print() writes the newline apart, and threads tell too
+    sys.stdout.flush()
 
 def await_parent():
     sys.stdin.readline()

@@ -24,6 +24,8 @@ for step in range(3000):
 run["params"] = {"lr": 0.1, "layers": 3}
 """
 READY = "tell(ready=True)\n"
+WAITS = "for _ in range(600):\n    time.sleep(0.1)\n"
+"""For a minute, in pieces: a signal that comes just before a sleep is handled after it."""
 
 
 def the_run(store: Path) -> Reader:
@@ -82,20 +84,20 @@ def test_uncaught_exception_is_kept_with_its_traceback(store: Path, finish: Any)
 def test_signal_loses_nothing(number: signal.Signals, store: Path, start: Any) -> None:
     """The process is gone at once; after SIGHUP, which naiad does not handle, the run is shown as killed."""
     usual = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # below nohup it would be ignored, in the child too
-    child = start(usual + LOGS + READY + "time.sleep(60)")
+    child = start(usual + LOGS + READY + WAITS)
     child.stdout.readline()
     began = time.monotonic()
     os.kill(child.pid, number)
     code = child.wait(60)
 
-    assert time.monotonic() - began < 30  # of the 60 that it would have slept
+    assert time.monotonic() - began < 30  # of the 60 that it would have waited
     assert -number == code
     assert ("killed" if number == signal.SIGHUP else "terminated") == the_run(store).state()
     assert_whole(store)
 
 
 def test_handler_of_sigterm_that_exits_finishes_the_run(store: Path, start: Any) -> None:
-    child = start(LOGS + "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n" + READY + "time.sleep(60)")
+    child = start(LOGS + "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n" + READY + WAITS)
     child.stdout.readline()
     os.kill(child.pid, signal.SIGTERM)
 
@@ -244,7 +246,7 @@ tell(counts=counts, ends=sorted(ends), said=said)
 
 
 def test_state_of_a_killed_run_is_seen_at_once(store: Path, start: Any) -> None:
-    child = start(LOGS + READY + "time.sleep(60)")
+    child = start(LOGS + READY + WAITS)
     child.stdout.readline()
     reader = the_run(store)
     assert "running" == reader.state()
@@ -258,7 +260,7 @@ def test_state_of_a_killed_run_is_seen_at_once(store: Path, start: Any) -> None:
 
 def test_stopped_process_is_running_and_not_killed(store: Path, start: Any) -> None:
     """SIGSTOP, a debugger or a laptop's lid: who holds the lease lives, however long it is silent."""
-    child = start(LOGS + READY + "time.sleep(60)")
+    child = start(LOGS + READY + WAITS)
     child.stdout.readline()
     os.kill(child.pid, signal.SIGSTOP)
 
@@ -280,7 +282,7 @@ def test_killed_run_is_resumed_and_finished(store: Path, finish: Any) -> None:
 def test_a_subprocess_started_by_the_run_does_not_keep_it_running(store: Path, start: Any) -> None:
     """A child program inherits no lease: with its parent dead, the run is shown as killed."""
     program = LOGS + "import subprocess\nprint(subprocess.Popen(['sleep', '30'], close_fds=False).pid, flush=True)\n"
-    child = start(program + READY + "time.sleep(60)")
+    child = start(program + READY + WAITS)
     grandchild = int(child.stdout.readline())
     child.stdout.readline()
     os.kill(child.pid, signal.SIGKILL)
