@@ -164,6 +164,22 @@ def test_replica_that_remembers_more_than_a_restored_database_has_asks_for_the_r
     assert 544 == first.accept([points(run, 10, 5)]).files[run, SEG].upto
 
 
+def test_bytes_of_a_run_that_was_deleted_after_its_position_was_remembered_are_left_out(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver]
+) -> None:
+    """Also when this replica has looked for the run since; the other runs of the group go on."""
+    first, _second = replicas
+    gone, forgotten, other = (registered(first) for _ in range(3))
+    first.accept([points(run, 0, 10) for run in (gone, forgotten, other)])
+    for run in (gone, forgotten):
+        cluster.ask("delete from naiad.run where uid = %s", run.uid)
+    first.forget(forgotten)
+    accepted = first.accept([points(run, 10, 5) for run in (gone, forgotten, other)])
+
+    assert {(other, SEG): 64 + 32 * 15} == {key: each.upto for key, each in accepted.files.items()}
+    assert 1 == accepted.parts
+
+
 def test_files_that_are_moved_again_and_again_are_refused_and_their_bytes_come_again(
     cluster: Cluster, replicas: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -229,7 +229,7 @@ class Receiver:
         numbers = {run: number for run, number in found.items() if number is not None}
         files = group.asked
         with autocommit(self._engine) as raw:
-            known = self._positions.of(files)
+            known = self._positions.of([key for key in files if key[0] in numbers])  # others were deleted
             group.settle(known.get)
             # Sealings are rare, and what does not go on may be ahead of what this replica remembers.
             is_remembered = bool(files) and not sealings and len(group.taken) == len(pieces)
