@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -263,16 +264,20 @@ def test_lock_held_by_another_thread_does_not_hang_a_forked_child(run: naiad.Run
 
 
 @pytest.fixture
-def wide(monkeypatch: pytest.MonkeyPatch) -> str:
+def wide(store: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of a stopped run whose fields are looked up one by one at first."""
     monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
     monkeypatch.setattr(snapshot, "MANY_FIELDS", 0)
     with naiad.init_run() as run:
         run["a/value"] = 1
         run["a/series"].append(0.5)
+        run["long"].extend([0.5] * 1000)  # or the run would keep its journal
         for number in range(20):
             run[f"f{number}"] = number
-        return str(run["sys/id"].fetch())
+        name = str(run["sys/id"].fetch())
+    with naiad.init_run(with_id=name, mode="read-only") as opened:
+        assert opened._session.reader.is_partial
+    return name
 
 
 def test_field_of_an_opened_run_is_read_without_listing_the_others(wide: str, monkeypatch: pytest.MonkeyPatch) -> None:

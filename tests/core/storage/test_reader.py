@@ -511,6 +511,12 @@ def test_field_where_something_was_deleted_or_lies_below_is_read_with_all_others
     assert [False, True] * 2 == found
 
 
+def test_path_with_a_lone_surrogate_is_missing_in_a_sealed_index(sealed: RunDirectory) -> None:
+    """SQLite takes no such text."""
+    with pytest.raises(MissingField):
+        Reader(sealed).last("a\ud800")
+
+
 def test_program_that_reads_many_fields_of_a_sealed_index_reads_them_all_at_once(
     sealed: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,11 +182,14 @@ class Index:
     def fields_around(self, connection: Connection, path: str) -> dict[str, FieldState] | None:
         """The fields at, above and below a path, by path; None where that needs all rows.
 
-        It does where fields conflict or were deleted there, where there are many, and where something is damaged.
+        It does where fields conflict or were deleted there, where there are many, where something is damaged, and for
+        a text that is no path.
 
         Raises:
             DatabaseError: some of them cannot be read.
         """
+        if odd_paths([path]):  # which the database may not even take
+            return None
         found = connection.run(
             _FIELDS_AROUND, path=path, below=f"{path}/", end=f"{path}0", most=MOST_AROUND, offset=0
         ).fetchall()
