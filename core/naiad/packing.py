@@ -111,31 +111,35 @@ class SeriesBelow:
         self._session = session
         self._base = f"{path}/" if path else ""
         self.known: dict[str, FloatSeries] = {}
-        """By key; points of a few keys are packed by `Handler.append` itself."""
+        """By key; `Handler.append` itself packs a few. Replaced, not changed, as threads share it."""
         self._group: _Group | None = None
 
     def remember(self, keys: dict[Any, Any]) -> None:
         """Look up the series of a dict that was just appended, for the next one."""
         self._group = None
+        known = {**self.known}
         for key in keys:
             field = self._session.tree.get(self._base + key) if type(key) is str else None
             if isinstance(field, FloatSeries) and field.is_hot:
-                self.known[key] = field
+                known[key] = field
             else:
-                self.known.pop(key, None)
+                known.pop(key, None)
+        self.known = known
 
     def append_many(self, values: dict[Any, Any], step: Any) -> bool:
         """Append a dict of many floats to series that are all known; False, and nothing done, if it is not that."""
         if not (step is None or (type(step) is int and SMALLEST <= step <= LARGEST)):
             return False
-        return values.keys() <= self.known.keys() and self._append_group(values, step)
+        known = self.known
+        return values.keys() <= known.keys() and self._append_group(known, values, step)
 
-    def _append_group(self, values: dict[str, Any], step: int | None) -> bool:
+    def _append_group(self, known: dict[str, FloatSeries], values: dict[str, Any], step: int | None) -> bool:
         """Append many floats by one call of `pack_into`, which takes half the time of one for each."""
         keys, count = [*values], len(values)
-        if self._group is None or self._group.keys != keys:
-            self._group = _Group(keys, [self.known[key] for key in keys])
-        series, time, point_log = self._group.series, now(), self._session.writer.point_log
+        group = self._group  # looked at once: another thread may put one of other keys in its place
+        if group is None or group.keys != keys:
+            group = self._group = _Group(keys, [known[key] for key in keys])
+        series, time, point_log = group.series, now(), self._session.writer.point_log
         numbers = [each.fid for each in series]
         if not all(numbers):
             return False
@@ -152,7 +156,7 @@ class SeriesBelow:
         try:
             if offsets[-1] - offsets[0] != RECORD * (count - 1):
                 raise ValueError  # the last ones are beyond the page, or it is no page at all
-            self._group.pack(page, offsets[0], *records)
+            group.pack(page, offsets[0], *records)
         except (struct_error, ValueError, TypeError):
             left = iter(offsets)
             for each, place, value in zip(series, places, values.values(), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 
 import pytest
@@ -117,6 +118,35 @@ def test_threads_take_records_of_their_own(run: naiad.Run) -> None:
 
     for number in range(4):
         assert [(step, step * 0.5) for step in range(500)] == rows(run, f"{number}/m39")
+
+
+def test_threads_with_dicts_of_other_keys_share_a_handle(run: naiad.Run) -> None:
+    handle = run["train"]
+
+    def log(names: list[str], value: float) -> None:
+        for step in range(2_000):
+            handle.append(dict.fromkeys(names, value), step=step)
+
+    def log_new_names() -> None:
+        for number in range(200):
+            handle.append({"m": 0.5, f"new{number}": 0.5})
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        groups = (NAMES[:20], 1.0), (NAMES[20:], 2.0), (NAMES[20:38], 2.0)
+        threads = [threading.Thread(target=log, args=each) for each in groups]
+        threads.append(threading.Thread(target=log_new_names))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert [(step, 1.0) for step in range(2_000)] == rows(run, "m0")
+    assert [(step, 2.0) for step in range(2_000)] == rows(run, "m39")
+    assert 4_000 == len(rows(run, "m20"))
 
 
 @pytest.mark.parametrize("setting", ["write", "mmap"])
