@@ -183,12 +183,12 @@ class Index:
         """The fields at, above and below a path, by path; None where that needs all rows.
 
         It does where fields conflict or were deleted there, where there are many, where something is damaged, and for
-        a text that is no path.
+        a path that cannot be printed.
 
         Raises:
             DatabaseError: some of them cannot be read.
         """
-        if odd_paths([path]):  # which the database may not even take
+        if not path.isprintable():  # SQLite takes no lone surrogate
             return None
         found = connection.run(
             _FIELDS_AROUND, path=path, below=f"{path}/", end=f"{path}0", most=MOST_AROUND, offset=0
