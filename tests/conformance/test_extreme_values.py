@@ -91,7 +91,7 @@ def shown(run: naiad.Run) -> dict[str, str]:
     series += [f"times/{entry}/{i}" for entry in ENTRIES for i in range(len(TIMES))]
     for name in series:
         with contextlib.suppress(WrongVerb, MissingFieldException):
-            found[name] = run[name].fetch_values(progress_bar=False).to_csv()
+            found[name] = run[name].fetch_values(progress_bar=False).to_csv(escapechar="\\")
     return found
 
 

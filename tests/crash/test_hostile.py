@@ -412,11 +412,20 @@ def true_index() -> bytes:
         return path.read_bytes()
 
 
+@contextlib.contextmanager
+def true_database() -> Iterator[tuple[Path, sqlite3.Connection]]:
+    """A copy of the true index that may be changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.db"
+        path.write_bytes(true_index())
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.row_factory = sqlite3.Row
+            yield path, connection
+
+
 def hostile_index(table: str, where: str, **columns: object) -> Files:
     """Return the true index with other values in one row, and the crc that belongs to them."""
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.deserialize(true_index())
-        connection.row_factory = sqlite3.Row
+    with true_database() as (path, connection):
         row = dict(connection.execute(f"SELECT * FROM {table} WHERE {where} LIMIT 1").fetchone())
         key = next(iter(row))
         new = {**row, **columns}
@@ -424,13 +433,11 @@ def hostile_index(table: str, where: str, **columns: object) -> Files:
         names = ", ".join(f"{name} = ?" for name in new)
         connection.execute(f"UPDATE {table} SET {names} WHERE {key} IS ?", [*new.values(), row[key]])
         connection.commit()
-        return {"run.db": connection.serialize()}
+        return {"run.db": path.read_bytes()}
 
 
 def true_row(table: str, where: str) -> dict[str, Any]:
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.deserialize(true_index())
-        connection.row_factory = sqlite3.Row
+    with true_database() as (_path, connection):
         return dict(connection.execute(f"SELECT * FROM {table} WHERE {where} LIMIT 1").fetchone())
 
 

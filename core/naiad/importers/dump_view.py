@@ -99,7 +99,8 @@ class View:
         return np.where(validity(column), found, np.nan)
 
 
-# Not by Arrow's to_numpy(), fill_null() and array(): they import pandas, which takes a process 0.5 s and 40 MiB.
+# Not by to_numpy(), fill_null() and array() of Arrow, and to_pandas_dtype() before its version 26: they import
+# pandas, which takes a process 0.5 s and 40 MiB.
 
 
 def chosen(pa: Any, batch: Any, rows: Any) -> Any:
@@ -110,7 +111,8 @@ def chosen(pa: Any, batch: Any, rows: Any) -> Any:
 
 def numbers(array: Any, null: float) -> Any:
     """Return the values of an Arrow array of numbers, and another one in the place of null."""
-    start, size, dtype = array.offset, len(array), array.type.to_pandas_dtype()
+    first, width = str(array.type)[0], array.type.bit_width // 8  # signed, unsigned, or one of Arrow's names of floats
+    start, size, dtype = array.offset, len(array), np.dtype(f"{first if first in 'iu' else 'f'}{width}")
     if array.null_count == size:
         return np.full(size, null, dtype)
     found = np.frombuffer(array.buffers()[1], dtype)[start : start + size]

@@ -9,6 +9,10 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeRegressor
 
+needs_callbacks = pytest.mark.skipif(
+    not hasattr(LogisticRegression, "set_callbacks"), reason="scikit-learn has callbacks from 1.9 on"
+)
+
 
 class Data(NamedTuple):
     """A data set in two halves, in the order in which the helpers take them."""

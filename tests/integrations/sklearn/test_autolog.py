@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from tests.integrations.sklearn.conftest import needs_callbacks
 
 import naiad
 from naiad.errors import PluginWarning, forget_warnings
@@ -127,6 +128,7 @@ def test_other_ways_to_fit_are_seen_once(run: naiad.Run, flowers: Any) -> None:
     assert {"samples": 75, "features": 4} == run["KMeans/fit/data"].fetch()
 
 
+@needs_callbacks
 def test_estimators_with_a_callback_are_left_to_it(run: naiad.Run, flowers: Any) -> None:
     with autolog(run["auto"]):
         LogisticRegression(max_iter=500).set_callbacks(NaiadCallback(run)).fit(flowers.x_train, flowers.y_train)

@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from tests.integrations.sklearn.conftest import needs_callbacks
 
 import naiad
 from naiad.errors import PluginWarning, forget_warnings
@@ -25,6 +26,8 @@ from naiad_sklearn.plugin import INTEGRATION
 
 FIT = {"fit", "tasks"}
 ITERATIONS = "fit/tasks/lbfgs-iter/seconds"
+
+pytestmark = needs_callbacks
 
 
 class Breaks(ClassifierMixin, BaseEstimator):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.integrations.sklearn.conftest import needs_callbacks
 
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
@@ -49,6 +50,7 @@ Outer().fit(*load_iris(return_X_y=True))
     ],
     ids=["exception", "Ctrl-C", "kill -9"],
 )
+@needs_callbacks
 def test_run_says_how_fits_ended(store: Path, end: str | signal.Signals, state: str, status: str) -> None:
     """One that `autolog` sees, and within it one that has a callback."""
     child = subprocess.Popen(

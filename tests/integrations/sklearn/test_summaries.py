@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from tests.integrations.sklearn.conftest import needs_callbacks
 
 import naiad
 import naiad_sklearn
@@ -169,6 +170,7 @@ def test_kmeans_summary_describes_the_copy_it_fitted(flowers: Any) -> None:
     assert 2 == len(summary["diagnostics_charts/silhouette"].values)
 
 
+@needs_callbacks
 def test_pickled_model_predicts_and_carries_no_callbacks(run: naiad.Run, flowers: Any) -> None:
     model = LogisticRegression(max_iter=500).set_callbacks(NaiadCallback(run))
     model.fit(flowers.x_train, flowers.y_train)

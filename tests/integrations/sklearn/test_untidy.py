@@ -195,7 +195,8 @@ def test_estimator_that_cannot_be_pickled_costs_a_warning(run: naiad.Run, kind: 
         run["m"] = create_classifier_summary(model, *flowers, log_charts=False)
 
     messages = [str(each.message).partition(" was left out")[0] for each in given if each.category is NaiadWarning]
-    assert ["The diagram", "The pickled model"] == messages[:2]
+    # before version 1.9 scikit-learn draws these
+    assert "The pickled model" == next(each for each in messages if each != "The diagram")
     assert run.exists("m/test/metrics/accuracy_score")
     assert not run.exists("m/pickled_model")
 
