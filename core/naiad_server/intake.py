@@ -187,7 +187,7 @@ class Intake:
             with self._metrics.commit_seconds.time():
                 accepted = self._receiver.accept(pieces, sealings, writers)
         # All of the group fail together, since they share one transaction. Each client sends its parts again.
-        except (NaiadError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 (also a fault of ours, or the lane would end with it)
             for each in group:
                 loop.call_soon_threadsafe(_fail, each, error)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,36 @@ def test_requests_that_wait_at_the_end_are_committed(tmp_path: Path, monkeypatch
         await own.end()
         return (await waiting).parts
 
+    try:
+        assert 1 == asyncio.run(accept_both())
+    finally:
+        receiving.close()
+
+
+def test_fault_in_one_commit_leaves_the_next_ones_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiving = receiver(tmp_path / "store")
+    run = RunId(new_uid(), RUN)
+    receiving.register(run, "p")
+    metrics = Metrics()
+    accept, faults = receiving.accept, [KeyError("a fault of ours")]
+
+    def accept_with_a_fault(*given: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return accept(*given)
+
+    async def accept_both() -> int:
+        own = Intake(receiving, Folding(str(tmp_path), metrics), metrics)
+        committing = asyncio.create_task(own.commit_groups())
+        with pytest.raises(KeyError, match="a fault of ours"):
+            await asyncio.wait_for(own.accept([piece(receiving, run, 0)], [], {}), 10)
+        parts = (await asyncio.wait_for(own.accept([piece(receiving, run, 0)], [], {}), 10)).parts
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+        await own.end()
+        return parts
+
+    monkeypatch.setattr(receiving, "accept", accept_with_a_fault)  # no fault of this kind is known
     try:
         assert 1 == asyncio.run(accept_both())
     finally:
