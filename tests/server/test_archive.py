@@ -323,12 +323,13 @@ def test_fold_waits_while_the_objects_are_away_and_its_run_is_not_set_aside(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
         away = Folder(engine, Objects(cluster.objects.url))
         problems = [away.fold(number, until=clock.monotonic() + 30)]
-        [(failures,)] = cluster.ask("select failures from naiad.run where number = %s", number)
+        # A worker of a replica, whose objects are there, may find that this one is lost, and count that.
+        [(counted,)] = cluster.ask("select problem from naiad.run where number = %s", number)
         cluster.ask("delete from naiad.inbox where file = 'lost.0.seg' and run = %s", number)
         cluster.ask("delete from naiad.received where file = 'lost.0.seg' and run = %s", number)
 
     assert ["cannot be used now" in each for each in problems] == [True]
-    assert 0 == failures
+    assert "cannot be used now" not in (counted or "")
 
 
 def test_run_that_is_folded_while_its_archive_ends_is_archived_again(
