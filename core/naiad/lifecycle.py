@@ -77,12 +77,19 @@ def end_state(error: BaseException) -> str | None:
 
 
 def _stop_with_worker(container: Stoppable) -> None:
-    """Processes that `multiprocessing` starts end without `atexit`, and have something of their own for it."""
+    """Stop it with a process of `multiprocessing`, which up to Python 3.12 ends without `atexit`."""
     if "multiprocessing.process" in sys.modules:  # else this process is none of them
         from multiprocessing import parent_process, util
 
         if parent_process() is not None:
-            util.Finalize(container, container.stop, exitpriority=0)
+            util.Finalize(container, _stop_in_worker, args=(container,), exitpriority=0)
+
+
+def _stop_in_worker(container: Stoppable) -> None:
+    error = sys.exc_info()[1]  # up to Python 3.12 this runs while the exception leaves the process's function
+    if error is not None:
+        container._fail(error)
+    container.stop()
 
 
 def _stop_all() -> None:

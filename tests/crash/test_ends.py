@@ -121,19 +121,22 @@ def interrupt(*_):
         is_in_cell = False  # or a second one could come before the cell has caught this one
         raise KeyboardInterrupt
 
+def cell():  # a function, since Python 3.13 does not catch an interrupt at the jump of a loop that ends a `try`
+    while time.monotonic() < until:
+        run["loss"].append(float(done["loss"]), step=done["loss"])
+        done["loss"] += 1
+        run["text"].append(str(done["text"]), step=done["text"])
+        done["text"] += 1
+        run["many"].extend([1.0, 2.0, 3.0])
+        done["many"] += 3
+
 signal.signal(signal.SIGALRM, interrupt)
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.00173)
 until = time.monotonic() + 3
 while time.monotonic() < until:
     try:
         is_in_cell = True
-        while time.monotonic() < until:
-            run["loss"].append(float(done["loss"]), step=done["loss"])
-            done["loss"] += 1
-            run["text"].append(str(done["text"]), step=done["text"])
-            done["text"] += 1
-            run["many"].extend([1.0, 2.0, 3.0])
-            done["many"] += 3
+        cell()
         is_in_cell = False
     except KeyboardInterrupt:
         is_in_cell = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -486,7 +487,7 @@ def test_child_forked_while_the_first_fold_imports_can_read_and_fold(module: str
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_run_that_a_worker_opened_ends_with_it(method: str, store: Path, tmp_path: Path, finish: Any) -> None:
-    """Processes of `multiprocessing` end without atexit."""
+    """Processes of `multiprocessing` end without atexit up to Python 3.12."""
     script = tmp_path / "script.py"
     script.write_text(
         f"""
@@ -494,7 +495,7 @@ import multiprocessing
 import naiad
 
 def work(error):
-    naiad.init_run(project="proc")["x"] = 1
+    naiad.init_run(project="proc")["name"] = "an error" if error else "no error"
     if error:
         raise error
 
@@ -510,4 +511,8 @@ if __name__ == "__main__":
     code, output, errors = finish("os.execv(sys.executable, [sys.executable, sys.argv[1]])", script)
 
     assert (0, ["0", "1"]) == (code, output.split()), errors
-    assert ["finished"] * 2 == [Reader(folder).state() for folder in Store(store).folders()]
+    # From Python 3.13 on nothing that runs in a forked worker can see that an exception ended its function.
+    failed = "finished" if method == "fork" and sys.version_info >= (3, 13) else "failed"
+    assert {"no error": "finished", "an error": failed} == {
+        run.value("name"): run.state() for run in map(Reader, Store(store).folders())
+    }
