@@ -211,11 +211,10 @@ class Session:
                 return
             # A field that has another kind now was removed and defined anew elsewhere, or lost against one that was
             # defined first: its object here would write to a path that is no longer its own.
-            gone = []
+            gone: list[Field] = []
             for path in self._tree.paths():
                 known = self._tree.get(path)
-                if known is not None and kinds.get(path) != known.kind:
-                    gone.append(known)
+                gone += [known] if known is not None and kinds.get(path) != known.kind else []
             for known in gone:
                 self._forget(known)
             self.add_known(kinds.items())
@@ -396,12 +395,15 @@ class Session:
             return
         with self.lock:
             self.writer.rewind(path, above, is_first=is_first, but=tuple(but))
-            for each in self.tree.paths(path):
-                field = self.tree.get(each)
-                if isinstance(field, Series):
-                    field.rewound()
+            self._tell_rewound(path)
         if wait or self.is_sync:
             self._wait()
+
+    def _tell_rewound(self, path: str) -> None:
+        for each in self.tree.paths(path):
+            field = self.tree.get(each)
+            if isinstance(field, Series):
+                field.rewound()
 
     def _wait(self) -> None:
         if self._writer is not None:

@@ -18,6 +18,7 @@ from naiad import clock
 from naiad.capture import streams
 from naiad.capture.diversion import Diversion
 from naiad.capture.logfile import LogFile, identity
+from naiad.locks import run_locked
 from naiad.periodic import PeriodicThread
 
 Listener = Callable[[int, bytes], None]
@@ -44,7 +45,7 @@ class Console:
         self._listeners: dict[Listener, frozenset[int]] = {}  # and the descriptors for which each wants a relay
         self._watch = streams.Watch(self._file_of, functools.partial(self._alone, self._record_noted))
         self._files: dict[object, LogFile] = {}
-        self._recording = threading.Lock()
+        self._recording = threading.RLock()
         self._mine = _Mine()
         self._diversion: Diversion | None = None
         self._told: tuple[Listener, ...] = ()
@@ -60,7 +61,7 @@ class Console:
             self._begin()
             # A stream's buffer may hold text that was printed before; it is written later, and is not this run's.
             earlier = self._watch.kept_back()
-            self._earlier.update({(listener, number): len(data) for number, data in earlier.items() if data})
+            self._earlier.update(((listener, number), len(data)) for number, data in earlier.items() if data)
             self._told = (*self._told, listener)
 
     def leave(self, listener: Listener, seconds: float = DRAIN_SECONDS) -> None:
@@ -70,28 +71,28 @@ class Console:
             anyway.
         """
         until = clock.monotonic() + seconds
-        ended: list[threading.Thread | PeriodicThread] = []
         with self._lock:
-            if listener not in self._listeners:
-                return
-            if self._diversion is not None:
-                streams.flush(self._diversion.numbers)  # so that it passes through the relay, and is kept
-                self._diversion.drain(until)
-            self._read_back()
-            for number, data in self._watch.kept_back().items():
-                listener(number, self._without_earlier(listener, number, data))
-            self._told = tuple(each for each in self._told if each != listener)
-            del self._listeners[listener]
-            self._earlier = {key: size for key, size in self._earlier.items() if key[0] != listener}
-            if not self._listeners:
-                ended = self._end(until)
+            ended = self._leave(listener, until) if listener in self._listeners else []
         for thread in ended:  # which may be waiting for the lock
             thread.join(max(0.0, until - clock.monotonic()))
+
+    def _leave(self, listener: Listener, until: float) -> list[threading.Thread | PeriodicThread]:
+        """Return the threads that nothing needs any more."""
+        if self._diversion is not None:
+            streams.flush(self._diversion.numbers)  # so that it passes through the relay, and is kept
+            self._diversion.drain(until)
+        self._read_back()
+        for number, data in self._watch.kept_back().items():
+            listener(number, self._without_earlier(listener, number, data))
+        self._told = tuple(each for each in self._told if each != listener)
+        del self._listeners[listener]
+        self._earlier = {key: size for key, size in self._earlier.items() if key[0] != listener}
+        return [] if self._listeners else self._end(until)
 
     def forked(self) -> None:
         """In a forked child: go on recording Python's output here; the rest belongs to the parent."""
         self._lock = threading.RLock()
-        self._recording = threading.Lock()
+        self._recording = threading.RLock()
         self._mine = _Mine()
         self._watch.forked()
         self._looker = None
@@ -173,11 +174,7 @@ class Console:
             return
         mine.is_recording = True
         try:
-            if self._recording.acquire(blocking=False) or self._recording.acquire(timeout=LOCK_SECONDS):
-                try:
-                    action()
-                finally:
-                    self._recording.release()
+            run_locked(self._recording, LOCK_SECONDS, action)
         finally:
             mine.is_recording = False
 

@@ -128,31 +128,36 @@ class Shipper:
             return None
         ends = line.shipment.ends()  # more may come faster than it is shipped, and is not waited for
         with self._changed:
-            wanted = self._hurry(line)
-            # A round that began before this call may have read the files before the last write, so a new one is
-            # waited for.
-            while line.clean < wanted and not (line.begun >= wanted and line.shipment.has(ends)):
-                left = until - clock.monotonic()
-                if left <= 0 or self._thread is None or not self._thread.is_alive():
-                    return line.problem or ServerError(
-                        f"The server {line.shipment.client.url} did not take everything within {seconds:g} s."
-                    )
-                if line.failed < wanted:
-                    self._changed.wait(min(left, MOST))
-                elif not _may_pass(line):
-                    return line.problem
-                else:
-                    self._changed.wait(min(left, LEAST))
-                    wanted = self._hurry(line)
+            problem = self._wait(line, ends, until)
+        if isinstance(problem, TimeoutError):
+            return ServerError(f"The server {line.shipment.client.url} did not take everything within {seconds:g} s.")
+        return problem
+
+    def _wait(self, line: Line, ends: dict[str, int], until: float) -> NaiadError | TimeoutError | None:
+        wanted = self._hurry(line)
+        # A round that began before this call may have read the files before the last write, so a new one is waited
+        # for.
+        while line.clean < wanted and not (line.begun >= wanted and line.shipment.has(ends)):
+            left = until - clock.monotonic()
+            if left <= 0 or self._thread is None or not self._thread.is_alive():
+                return line.problem or TimeoutError()
+            if line.failed < wanted:
+                self._changed.wait(min(left, MOST))
+            elif not _may_pass(line):
+                return line.problem
+            else:
+                self._changed.wait(min(left, LEAST))
+                wanted = self._hurry(line)
         return None
 
     def flush_all(self, url: str, seconds: float) -> None:
         """Wait until a server has all that this process has written to its runs; trouble is left to their own calls."""
         until = clock.monotonic() + seconds
         with self._changed:
-            uids = [uid for uid, line in self._lines.items() if line.shipment.client.url == url]
-        for uid in uids:
-            self.flush(uid, max(0.0, until - clock.monotonic()))
+            lines = list(self._lines.items())
+        for uid, line in lines:
+            if line.shipment.client.url == url:
+                self.flush(uid, max(0.0, until - clock.monotonic()))
 
     def _hurry(self, line: Line) -> int:
         """Let the next round begin now, and return its number."""

@@ -197,7 +197,7 @@ def sweep(
         return idle
     # Alone, so that no writer is between looking whether a blob is there and renewing its time.
     with blobs.lock(fcntl.LOCK_EX):
-        return [file for file in idle if _remove(file)]
+        return list(filter(_remove, idle))
 
 
 def refuse_protected(folder: RunDirectory, name: str) -> None:

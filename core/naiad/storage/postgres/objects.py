@@ -240,11 +240,14 @@ class Objects:
         with self._lock:
             self._copied += size - self._copies.pop(path, 0)
             self._copies[path] = size
-            # The new one stays even if it is larger than all the room: it is about to be read.
-            while self._copied > self._most_copied and len(self._copies) > 1:
-                oldest, its_size = self._copies.popitem(last=False)
-                oldest.unlink(missing_ok=True)
-                self._copied -= its_size
+            self._make_room()
+
+    def _make_room(self) -> None:
+        # The new one stays even if it is larger than all the room: it is about to be read.
+        while self._copied > self._most_copied and len(self._copies) > 1:
+            oldest, its_size = self._copies.popitem(last=False)
+            oldest.unlink(missing_ok=True)
+            self._copied -= its_size
 
     def _copy(self, name: str, path: Path) -> int:
         """Copy an object into a new file, and return its bytes."""

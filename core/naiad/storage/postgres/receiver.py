@@ -120,9 +120,10 @@ class Positions:
         """Return those of some files that are known, by run."""
         found: dict[RunId, dict[str, Position]] = {}
         with self._lock:
-            for run, file in files:
-                if (run, file) in self._known:
-                    found.setdefault(run, {})[file] = self._known[run, file]
+            known = [(run, file, self._known.get((run, file))) for run, file in files]
+        for run, file, position in known:
+            if position is not None:
+                found.setdefault(run, {})[file] = position
         return found
 
     def note(self, changed: Mapping[tuple[RunId, str], Position], wrong: Collection[tuple[RunId, str]]) -> None:

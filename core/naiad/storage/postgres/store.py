@@ -152,7 +152,7 @@ class PostgresStore(Store):
         with self._lock:
             # Made outside the lock, so that of two threads the first counts: readers share what they have loaded.
             found = self._readers.setdefault(run, made)
-            while len(self._readers) > MOST_READERS:
+            for _ in range(len(self._readers) - MOST_READERS):
                 self._readers.popitem(last=False)
         return found
 

@@ -18,6 +18,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from naiad.errors import NaiadValueError
+from naiad.locks import run_locked
 from naiad.ops import Define, Delete, Op, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.local.journal.directory import LogDirectory
@@ -82,6 +83,14 @@ class Journal:
         # keep all later ones waiting.
         if len(payload) > LARGEST:
             raise NaiadValueError(f"One call cannot write {len(payload)} bytes; {LARGEST} are the limit. Use several.")
+        defined: dict[str, Define] = {}
+        deleted = []
+        for op in ops:
+            if isinstance(op, Define):
+                defined[op.path] = op
+            elif isinstance(op, Delete):
+                deleted.append(op.path)
+                defined.pop(op.path, None)
         with self.directory.lock:
             if self.is_closed or self._begin is not None:
                 self._refuse_if_closed()
@@ -91,11 +100,9 @@ class Journal:
             self.op_log.append_all()
             # Only after the frame is in its place: a definition that is remembered and not written would be given to
             # a forked child.
-            for op in ops:
-                if isinstance(op, Delete):
-                    self._definitions.pop(op.path, None)
-                elif isinstance(op, Define):
-                    self._definitions[op.path] = op
+            for path in deleted:
+                self._definitions.pop(path, None)
+            self._definitions.update(defined)
 
     def write_soon(self, ops: Sequence[Op]) -> None:
         """Add one frame; where another thread keeps the journal for long, that one adds it.
@@ -107,14 +114,12 @@ class Journal:
         """
         # Before the lock is asked for: if the time runs out, the thread that holds it finds the frame in the queue.
         self.op_log.arrived.append((encode_ops(ops), ops))
-        # Without a time first: a lock that is free is had in half the time that way.
-        if self.directory.lock.acquire(blocking=False) or self.directory.lock.acquire(timeout=LOCK_SECONDS):
-            try:
-                if self.is_closed or self._begin is not None:
-                    self._refuse_if_closed()
-                self.op_log.append_all()
-            finally:
-                self.directory.lock.release()
+        run_locked(self.directory.lock, LOCK_SECONDS, self._append_arrived)
+
+    def _append_arrived(self) -> None:
+        if self.is_closed or self._begin is not None:
+            self._refuse_if_closed()
+        self.op_log.append_all()
 
     def bind(self, path: str, at: float, *, fresh: bool) -> int:
         """Give the float series at `path` a number for this writer's records.

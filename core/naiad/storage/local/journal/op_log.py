@@ -273,7 +273,10 @@ class OpLog:
             return
         self._is_writing = True
         try:
-            while self.arrived:
+            # Not `while self.arrived`: an interrupt at a jump back that has a condition skips `finally` in Python 3.12.
+            while True:
+                if not self.arrived:
+                    break
                 payload, ops = self.arrived.popleft()
                 # While frames wait, later ones must not overtake them.
                 if self._directory.is_troubled and (self.retries.frames or self._directory.is_barred):

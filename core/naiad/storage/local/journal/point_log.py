@@ -120,11 +120,8 @@ class PointLog:
         The fold opens them by name. If it cannot keep up, or fails, the process must not run out of descriptors.
         """
         with self._directory.lock:
-            for segment in self.segments:
-                # Retired, so that no thread still holds a slot in it; synced twice at this size, so that nothing is
-                # left to sync.
-                if segment.fd >= 0 and segment.synced is not None and segment.is_retired():
-                    segment.rest()
+            for segment in filter(_may_rest, self.segments):
+                segment.rest()
 
     def brake(self, most: float) -> None:
         """Slow appending down while more points than this wait.
@@ -449,6 +446,11 @@ class PointLog:
         self._directory.has_new_files = True
         # Before the active one, since the order of files is the order of points with equal steps.
         self.segments.insert(-1, new)
+
+
+def _may_rest(segment: Segment) -> bool:
+    # Retired, so that no thread still holds a slot in it; synced twice at this size, so that nothing is left to sync.
+    return segment.fd >= 0 and segment.synced is not None and segment.is_retired()
 
 
 def record(number: int, value: float, step: int | float, time: float, at: int = 0) -> bytes:

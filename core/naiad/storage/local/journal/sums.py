@@ -229,10 +229,11 @@ class Sums:
                 for segment in segments:
                     self._look(segment)
                 for name, size, sequence in ops:
-                    if self._ops.get(name) != size:
-                        self._ops[name] = size
-                        low, high = sequence & 0xFFFFFFFF, sequence >> 32
-                        self._new.append(Entry(FRAMES, _number(name), end=size, low=low, high=high))
+                    if self._ops.get(name) == size:
+                        continue
+                    self._ops[name] = size
+                    low, high = sequence & 0xFFFFFFFF, sequence >> 32
+                    self._new.append(Entry(FRAMES, _number(name), end=size, low=low, high=high))
                 self._drop_folded()
                 self._write()
             finally:
