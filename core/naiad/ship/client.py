@@ -21,6 +21,7 @@ import msgspec
 
 from naiad import errors
 from naiad.errors import NaiadError, NotAuthorized, ServerError, ServerUnreachable
+from naiad.locks import run_locked
 from naiad.ship import address
 
 PROTOCOL = "1"
@@ -67,7 +68,8 @@ class Client:
         """
         self._address = address.parse(url)
         self._token = token
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_asking = False
         self._connection: http.client.HTTPConnection | None = None
         self._pid = os.getpid()
         self.epoch = ""
@@ -193,21 +195,31 @@ class Client:
         self, method: str, target: str, body: bytes | IO[bytes], headers: Mapping[str, str], seconds: float
     ) -> Answer:
         """Send a request, once more on a new connection if the server had closed the kept one."""
-        sent = self._headers(headers)
+        sent, answers = self._headers(headers), list[Answer]()
         with self._failures():
-            if not self._lock.acquire(timeout=seconds):
+            if not run_locked(
+                self._lock, seconds, lambda: answers.append(self._alone(method, target, body, sent, seconds))
+            ):
                 raise TimeoutError(f"another request took longer than {seconds:g} s")
-            try:
-                answer = self._sent(method, target, body, sent, seconds)
-            except BaseException:  # only to clean up: the connection may be in the middle of an answer
-                self._drop()
-                raise
-            finally:
-                self._lock.release()
+        [answer] = answers
         self.epoch = answer.epoch or self.epoch
         if answer.status >= 300:
             self._refuse(answer)
         return answer
+
+    def _alone(
+        self, method: str, target: str, body: bytes | IO[bytes], headers: Mapping[str, str], seconds: float
+    ) -> Answer:
+        if self._is_asking:
+            raise TimeoutError("a signal handler cannot wait for the request that it interrupts")
+        self._is_asking = True
+        try:
+            return self._sent(method, target, body, headers, seconds)
+        except BaseException:  # only to clean up: the connection may be in the middle of an answer
+            self._drop()
+            raise
+        finally:
+            self._is_asking = False
 
     def _sent(
         self, method: str, target: str, body: bytes | IO[bytes], headers: Mapping[str, str], seconds: float

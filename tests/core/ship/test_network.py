@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
+import io
 import ipaddress
+import signal
 import socket
 import ssl
 import threading
 import time
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from journal_server import TOKEN, JournalServer
@@ -150,3 +154,32 @@ def test_store_that_is_a_server_crosses_to_another_process_without_its_token(ser
 
     assert TOKEN.encode() not in data
     assert store == pickle.loads(data)
+
+
+def test_request_of_a_signal_handler_inside_a_request_is_refused_at_once_and_the_next_one_works(
+    server: JournalServer,
+) -> None:
+    """As of a handler that reads a run; waiting for the request below it would never end."""
+    client, refused = Client(server.url, TOKEN), list[Exception]()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        with pytest.raises(ServerUnreachable, match="signal handler") as found:
+            client.get("runs", seconds=30)
+        refused.append(found.value)
+
+    class Content(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if not refused:
+                signal.raise_signal(signal.SIGUSR1)
+            return super().read(size)
+
+    name = hashlib.sha256(b"x").hexdigest()
+    earlier = signal.signal(signal.SIGUSR1, ask)
+    try:
+        stored = [client.put_file(f"blobs/{name}", Content(b"x"), 1)["sha256"] for _ in range(2)]
+    finally:
+        signal.signal(signal.SIGUSR1, earlier)
+        client.close()
+
+    assert [name, name] == stored
+    assert 1 == len(refused)
