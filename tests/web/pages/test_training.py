@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,17 @@ def test_first_run_of_a_project_brings_its_columns_and_charts(look: Any, until: 
     until(page, f"{points} > 20")
     before = page.evaluate(points)
     until(page, f"{points} > {before} + 20")
+
+
+def test_small_curves_in_the_table_grow_with_their_run(look: Any, until: Any, training: Any) -> None:
+    training.stdin.write("go\n")
+    training.stdin.flush()
+    page = look.open("/p/live/runs?cols=sys/id,spark:train/loss")
+    drawn = "document.querySelector('svg.spark path, svg.spark polyline')?.outerHTML"
+    until(page, f"{drawn} !== undefined")
+    for _ in range(2):
+        before = page.evaluate(drawn)
+        until(page, f"{drawn} !== {json.dumps(before)}")
 
 
 def test_curves_of_runs_with_one_name_are_told_apart(look: Any, until: Any, place: Path) -> None:

@@ -80,6 +80,7 @@ export function Runs({ place, about }) {
   const known = useMemo(() => new Set(fields.data?.columns.map((field) => field.path)), [fields.data]);
   const pending = useRef(/** @type {Set<string>} */ (new Set()));
   const timer = useRef(0);
+  const [grown, setGrown] = useState(/** @type {string[]} */ ([]));
   const live = useLive(watched, project, (event, data) => {
     if (event === "fields" && Object.keys(data.grown ?? {}).some((path) => !known.has(path))) fields.again();
     if (event !== "runs") return;
@@ -89,6 +90,7 @@ export function Runs({ place, about }) {
     timer.current = window.setTimeout(() => {
       const uids = [...pending.current].slice(0, 500);
       pending.current = new Set();
+      setGrown(uids);
       // A run that came brings fields. As the first one logs, a page that began without any still has no columns to show.
       const isBare = first.data && !(first.data.params.length && first.data.metrics.length);
       if (uids.length) rows.refresh(uids).then((isOther) => (isOther || isBare) && fields.again(), () => undefined);
@@ -131,7 +133,7 @@ export function Runs({ place, about }) {
   const run = (at, facts = {}) => ({ id: table.ids[at], at, label: table.value("sys/name", at) || table.ids[at], ...facts });
   const rowAt = (index) => (isGrouped ? groups.rows[index] : isTree ? run(tree[index].at, tree[index]) : run(visibleOrder[index]));
   const twist = (row, isOpen = !opened.has(row.id)) => change({ open: isOpen ? [...opened, row.id] : params.open.filter((id) => id !== row.id) }, { replace: true });
-  const lines = useSparks(sparks, useMemo(() => (sparks.length ? visibleOrder.slice(0, 400).map((i) => table.uids[i]) : []), [sparks.length, visibleOrder, table]));
+  const lines = useSparks(sparks, useMemo(() => (sparks.length ? visibleOrder.slice(0, 400).map((i) => table.uids[i]) : []), [sparks.length, visibleOrder, table]), grown);
   const openRun = (row) => (row.isGroup ? groups.toggle(row) : go({ screen: "run", project: (row.rows ?? table).projects[row.at] ?? project, id: row.id }));
 
   const cell = (row, column) => {
@@ -247,31 +249,33 @@ function choices(fields) {
   });
 }
 
-/** Lines for the cells of sparkline columns. @param {string[]} columns @param {string[]} uids */
-function useSparks(columns, uids) {
-  const [lines, setLines] = useState(/** @type {Map<string, number[]>} */ (new Map()));
+/** Lines for the cells of sparkline columns. @param {string[]} columns @param {string[]} uids @param {string[]} grown */
+function useSparks(columns, uids, grown) {
+  const [lines] = useState(/** @type {Map<string, number[]>} */ (new Map()));
+  const [, draw] = useState({});
   const key = `${columns.join()} ${uids.slice(0, 200).join()}`;
-  useEffect(() => {
-    if (!columns.length || !uids.length) return undefined;
-    const stop = new AbortController();
-    const ask = async () => {
-      const found = new Map();
-      const paths = columns.map((c) => c.slice(6));
-      // One request for all, or one chart after the other of those that are kept in the page.
-      for (const path of source.isLive ? [paths] : paths) {
-        for (let from = 0; from < uids.length; from += 100) {
-          const head = await source.chart({ run: uids.slice(from, from + 100), path, buckets: 50 }, stop.signal);
-          for (const series of head.series) {
-            const one = curves({ ...head, series: [series] });
-            if (one.curves[0]) found.set(`${series.uid} ${series.path}`, thinned(one.curves[0].line));
-          }
-          setLines(new Map(found));
+  const ask = async (asked, stop) => {
+    const paths = columns.map((c) => c.slice(6));
+    // One request; a page in one file keeps a chart for each path.
+    for (const path of source.isLive ? [paths] : paths) {
+      for (let from = 0; from < asked.length; from += 100) {
+        const head = await source.chart({ run: asked.slice(from, from + 100), path, buckets: 50 }, stop?.signal);
+        for (const series of head.series) {
+          const one = curves({ ...head, series: [series] });
+          if (one.curves[0]) lines.set(`${series.uid} ${series.path}`, thinned(one.curves[0].line));
         }
+        draw({});
       }
-    };
-    ask().catch(() => undefined);
+    }
+  };
+  useEffect(() => {
+    const stop = new AbortController();
+    ask(uids, stop).catch(() => undefined);
     return () => stop.abort();
   }, [key]);
+  useEffect(() => {
+    ask(grown.filter((uid) => uids.includes(uid))).catch(() => undefined);
+  }, [grown]);
   return lines;
 }
 
