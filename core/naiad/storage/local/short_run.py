@@ -172,10 +172,10 @@ class _Fields:
     def shown(self, derived: dict[str, Any], segments: list[Columns]) -> list[tuple[str, str, Any]]:
         """Path, kind and value of each field; `derived` are the values of the derived ones, without stored files."""
         found: dict[str, Any] = {**self._values}
-        series = [(FieldState(path, POINTS), _facts(number, segments)) for path, number in self._numbers.items()]
+        series = [(_POINTS, _facts(number, segments)) for number in self._numbers.values()]
+        found.update(zip(self._numbers, shown_values(series), strict=True))
         texts = [(state, with_texts(state) if state.kind in TEXTS else None) for state in self._states.values()]
-        for (state, _numbers), value in zip(series + texts, shown_values(series + texts), strict=True):
-            found[state.path] = value
+        found.update(zip(self._states, shown_values(texts), strict=True))
         if not FILES.isdisjoint(self._kinds.values()):
             files = [(path, kind) for path, kind in self._kinds.items() if kind in FILES]
             states = [self._states.get(path) or FieldState(path, kind, value=found[path]) for path, kind in files]
@@ -272,6 +272,10 @@ _EFFECTS: dict[type, Callable[[_Fields, Any], bool]] = {
     Stored: _Fields._stored,
     Dropped: _Fields._dropped,
 }
+
+
+_POINTS = FieldState("", POINTS)
+"""Any series of points: of the state of one, the value that is shown depends on its kind alone."""
 
 
 def _facts(number: int, segments: list[Columns]) -> Series:

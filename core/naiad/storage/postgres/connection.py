@@ -10,7 +10,7 @@ import contextlib
 import re
 import select
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -172,7 +172,7 @@ class PostgresConnection(Connection):
             cursor.executemany(_translated(statement.text), [_bound(row) for row in rows])
             return cursor.rowcount
 
-    def run_rows(self, statement: Statement, rows: Sequence[tuple[object, ...]]) -> None:
+    def run_rows(self, statement: Statement, rows: Iterable[tuple[object, ...]]) -> None:
         """Run one statement for each row of values, which are in the order of its parameters."""
         names = parameter_names(statement.text)
         self.run_each(statement, [dict(zip(names, row, strict=True)) for row in rows])

@@ -20,7 +20,7 @@ import json
 import re
 import sqlite3
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ _named = re.compile(r"(?<![:\w]):(\w+)").sub
 parameter_names = re.compile(r"(?<![:\w]):(\w+)").findall
 """The names of the parameters in a text, in its order."""
 _listed = re.compile(r"__\[POSTCOMPILE_(\w+)\]").sub
+MOST_PARAMETERS = 500
+"""Parameters of a statement that inserts several rows; more of them gain nothing, and SQLite takes at least 999."""
 SOURCE = Path(__file__).with_name("compiled.json")
 """The texts of all statements for SQLite, by name."""
 TEXTS: dict[str, str] = json.loads(SOURCE.read_bytes())
@@ -189,16 +191,33 @@ class Connection:
         """
         return self.raw.executemany(statement.text, rows).rowcount if rows else 0
 
-    def run_rows(self, statement: Statement, rows: Sequence[tuple[object, ...]]) -> None:
+    def run_rows(self, statement: Statement, rows: Iterable[tuple[object, ...]]) -> None:
         """Run one statement for each row of values, which are in the order of its parameters.
 
-        A third quicker than `run_each`, which looks each value up by its name.
+        A third quicker than `run_each`, which looks each value up by its name. Many rows are inserted by statements
+        for several at a time, each of which takes half of the time of as many for one.
 
         Raises:
             sqlite3.Error: the database is damaged or in use, or the disk reports an error.
         """
-        if rows:
-            self.raw.executemany(_named("?", statement.text), rows)
+        text = _named("?", statement.text)
+        head, _, values = text.partition(" VALUES ")
+        if values:
+            width = values.count("?")
+            together = MOST_PARAMETERS // width
+            flat = itertools.chain.from_iterable(rows)
+            part = tuple(itertools.islice(flat, together * width))
+
+            def whole() -> Iterator[tuple[object, ...]]:
+                nonlocal part
+                while len(part) == together * width:
+                    yield part
+                    part = tuple(itertools.islice(flat, together * width))
+
+            if len(part) == together * width:
+                self.raw.executemany(f"{head} VALUES {', '.join([values] * together)}", whole())
+            rows = zip(*[iter(part)] * width, strict=True)
+        self.raw.executemany(text, rows)
 
     def value(self, statement: Statement, **parameters: object) -> Any:
         """The first value of the first row; None without one.

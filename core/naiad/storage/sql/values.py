@@ -24,7 +24,8 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat, starmap
+from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, NamedTuple
 
 import msgspec
@@ -226,9 +227,43 @@ def pack(facts: list[Cell], cells: Mapping[int, Cell]) -> bytes:
     # Sorted, so that containers with the same fields have the same block of numbers, whatever came first in each.
     own, summed = sorted(atoms), sorted(series)
     floats = [*map(atoms.__getitem__, own), *chain.from_iterable(map(series.__getitem__, summed))]
-    numbers = struct.pack(f"<{len(cells) - len(others)}I", *own, *map(_SERIES.__or__, summed))
-    parts = _encode(facts), numbers, struct.pack(f"<{len(floats)}d", *floats), _encode(others)
-    return _HEAD.pack(_MARK, *map(len, parts[:3])) + b"".join(parts)
+    numbers = struct.pack(f"<{len(own) + len(summed)}I", *own, *map(_SERIES.__or__, summed))
+    return _joined(_encode(facts), numbers, struct.pack(f"<{len(floats)}d", *floats), others)
+
+
+def _joined(facts: bytes, numbers: bytes, floats: bytes, others: Mapping[int, Cell]) -> bytes:
+    head = _HEAD.pack(_MARK, len(facts), len(numbers), len(floats))
+    return b"".join((head, facts, numbers, floats, _encode(others)))
+
+
+def _pack_alike(group: Sequence[Entry], fields: Sequence[int], columns: Sequence[Sequence[Cell]]) -> Iterator[bytes]:
+    """Pack the cells of containers with the same fields, of which each has a column of values of one type."""
+    atoms: dict[int, Sequence[Any]] = {}
+    series: dict[int, Sequence[Any]] = {}
+    others: dict[int, Sequence[Any]] = {}
+    is_mixed = False
+    for number, column in zip(fields, columns, strict=True) if len(group) > 1 else ():
+        if type(column[0]) is float:
+            atoms[number] = column
+            continue
+        types = set(map(type, chain.from_iterable(column))) if type(column[0]) is list else set()
+        if types == {float} and set(map(len, column)) == {len(ASPECTS)}:
+            series[number] = column
+        else:
+            others[number] = column
+            is_mixed = is_mixed or float in types  # series of which some have no finite value
+    if is_mixed or len(group) == 1:
+        for entry in group:
+            yield pack([*map(entry.cells.get, FACTS)], dict(zip(fields, entry.cells.values(), strict=True)))
+        return
+    own, summed = sorted(atoms), sorted(series)
+    numbers = struct.pack(f"<{len(own) + len(summed)}I", *own, *map(_SERIES.__or__, summed))
+    floats = [*map(atoms.__getitem__, own), *chain.from_iterable(zip(*series[each], strict=True) for each in summed)]
+    blocks = starmap(struct.Struct(f"<{len(floats)}d").pack, zip(*floats, strict=True)) if floats else repeat(b"")
+    rest: Iterable[tuple[Cell, ...]] = zip(*others.values(), strict=True) if others else repeat(())
+    for entry, block, values in zip(group, blocks, rest, strict=False):
+        facts = _encode([*map(entry.cells.get, FACTS)])
+        yield _joined(facts, numbers, block, dict(zip(others, values, strict=True)))
 
 
 def parts_of(packed: bytes) -> tuple[bytes, bytes, bytes, bytes]:
@@ -372,7 +407,11 @@ def cells_of(fields: Iterable[tuple[str, str, Any]]) -> dict[tuple[str, str], Ce
     """
     cells: dict[tuple[str, str], Cell] = {}
     for path, kind, value in fields:
-        row, place = KINDS[kind], _stored(path)
+        place = path if path.isascii() else as_stored(path)
+        if type(value) is float:  # as most are: of no kind with anything more to it
+            cells[place, kind] = value
+            continue
+        row = KINDS[kind]
         if value is None or row.aspects:
             cells[place, kind] = value
         elif row.shape == "tags":
@@ -413,55 +452,103 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     last_field = connection.value(_LAST_FIELD) or 0
     revision = (connection.value(REVISION) or 0) + 1
     known = _known(connection, uids)
-    numbers, new_fields = _field_numbers(connection, {key for entry in entries for key in entry.cells}, last_field)
-    kinds = {number: kind for (_path, kind), number in numbers.items()}
+    alike: dict[object, tuple[list[int], list[Entry]]] = {}
+    others: list[Entry] = []
+    keys: set[tuple[str, str]] = set()
+    for entry in entries:
+        if entry.uid in known:
+            keys.update(entry.cells)
+            others.append(entry)
+            continue
+        last += 1
+        found = alike.setdefault((*entry.cells, *map(type, entry.cells.values())), ([], []))
+        if not found[0]:
+            keys.update(entry.cells)
+        found[0].append(last)
+        found[1].append(entry)
+    numbers, new_fields = _field_numbers(connection, keys, last_field)
     signs = {numbers[key] for key in SIGNS_OF_LIFE if key in numbers}
+    cells = _NewCells({number: kind for (_path, kind), number in numbers.items()})
     old_keys: list[tuple[int, int]] = []
-    new_cells: list[tuple[int, int, Cell]] = []
     new_rows: list[tuple[object, ...]] = []
     changed_rows: list[dict[str, object]] = []
-    for entry in entries:
-        cells = {numbers[key]: value for key, value in entry.cells.items()}
-        losses = "" if entry.losses == NO_LOSSES else _losses_text(entry.losses)
-        facts = (entry.uid, entry.kind, entry.id, entry.project, entry.state, entry.created, losses)
-        packed = pack([entry.cells.get(key) for key in FACTS], cells)
-        if entry.uid not in known:
-            number = last = last + 1
-            row = (number, *facts, *entry.stamp, packed, _crc(packed, number, *facts))
-            new_rows.append((*row, revision, revision))
-            new_cells += [(at, number, value) for at, value in cells.items()]
-            continue
+    for own, group in alike.values():
+        ats = [*map(numbers.__getitem__, group[0].cells)]
+        columns = [*zip(*map(methodcaller("values"), map(attrgetter("cells"), group)), strict=True)]
+        cells.add_columns(own, ats, columns)
+        for number, entry, packed in zip(own, group, _pack_alike(group, ats, columns), strict=True):
+            new_rows.append((*_container_row(number, entry, packed), revision, revision))
+    for entry in others:
         number, before = known[entry.uid]
-        row = (number, *facts, *entry.stamp, packed, _crc(packed, number, *facts))
+        now = {numbers[key]: value for key, value in entry.cells.items()}
+        row = _container_row(number, entry, pack([*map(entry.cells.get, FACTS)], now))
         # Only cells that differ are written: a run of a thousand fields in which one metric grew touches one row of
         # the index.
-        changed = {at: value for at, value in cells.items() if at not in before or before[at] != value}
+        changed = {at: value for at, value in now.items() if at not in before or before[at] != value}
         # a sign of life alone would make every page that is open load again
-        has_news = changed.keys() - signs or before.keys() - cells.keys()
+        has_news = changed.keys() - signs or before.keys() - now.keys()
         changed_rows.append({**dict(zip(_WRITTEN, row, strict=True)), "changed": revision if has_news else None})
-        old_keys += [(at, number) for at in before if at in changed or at not in cells]
-        new_cells += [(at, number, value) for at, value in changed.items()]
-    # In the order of the key, in which the rows lie: many fall into one page then. No two have the same key, so that
-    # values are never compared.
-    new_cells.sort()
-    floats: list[tuple[object, ...]] = []
-    found_by: dict[Form, list[tuple[object, ...]]] = {_NUMBER: floats}
-    for at, number, value in new_cells:
-        if type(value) is float:  # as most are: the same as below, without a call for each
-            floats.append((at, number, value))
-            continue
-        form, values = columns_of(kinds[at], value)
-        found_by.setdefault(form, []).append((at, number, *values))
-    tags = [(at, each, number) for at, number, value in new_cells if kinds[at] == TAGS for each in value]
+        old_keys += [(at, number) for at in before if at in changed or at not in now]
+        cells.add_columns([number], changed, zip(changed.values(), strict=True))
+    new_cells = cells.rows()
     connection.run_rows(_ADD_FIELD, new_fields)
-    connection.run_rows(_ADD_CONTAINER, new_rows)
+    connection.run_rows(_ADD_CONTAINER, sorted(new_rows))
     connection.run_each(_CHANGE_CONTAINER, changed_rows)
     connection.run_rows(_REMOVE_CELL, old_keys)
     connection.run_rows(_REMOVE_TAG, old_keys)
-    for form, rows in found_by.items():
+    for form, rows in new_cells:
         connection.run_rows(_ADD_CELL[form], rows)
-    connection.run_rows(_ADD_TAG, tags)
+    connection.run_rows(_ADD_TAG, cells.tags)
     connection.run(_SET_REVISION, revision=revision)
+
+
+def _container_row(number: int, entry: Entry, packed: bytes) -> tuple[object, ...]:
+    """The columns of `_WRITTEN`."""
+    losses = "" if entry.losses == NO_LOSSES else _losses_text(entry.losses)
+    facts = (entry.uid, entry.kind, entry.id, entry.project, entry.state, entry.created, losses)
+    return (number, *facts, *entry.stamp, packed, _crc(packed, number, *facts))
+
+
+class _NewCells:
+    """The rows for cells that are new or changed, which are added field by field, as they lie in their table."""
+
+    def __init__(self, kinds: Mapping[int, str]) -> None:
+        self._kinds = kinds
+        self._rows: dict[Form, list[tuple[int, Iterable[tuple[Any, ...]]]]] = {}
+        self.tags: list[tuple[int, str, int]] = []
+
+    def add_columns(self, containers: Sequence[int], fields: Iterable[int], columns: Iterable[Sequence[Cell]]) -> None:
+        """Add the cells of containers with the same fields, a column of values of one type for each field."""
+        for at, column in zip(fields, columns, strict=True):
+            kind, type_ = self._kinds[at], type(column[0])
+            form: Form = _NOTHING
+            values: Iterable[Iterable[Any]] = ()
+            # The same as `columns_of` for each cell, without a call for each.
+            if type_ is float:
+                form, values = _NUMBER, (column,)
+            elif type_ is int:
+                form, values = _INTEGER, (map(float, column), column)
+            elif type_ is list and kind == POINTS:
+                form, values = _SUMMED, zip(*column, strict=True)
+            elif type_ is str and max(map(len, column)) <= INDEXED_TEXT:
+                form, values = _TEXT_ITSELF, (column,)
+            elif type_ is str or type_ is bool:
+                for number, value in zip(containers, column, strict=True):
+                    form, found = columns_of(kind, value)
+                    self._rows.setdefault(form, []).append((at, ((at, number, *found),)))
+                continue
+            self._rows.setdefault(form, []).append((at, zip(repeat(at), containers, *values)))
+            if kind == TAGS:
+                for number, tags in zip(containers, column, strict=True):
+                    self.tags += zip(repeat(at), tags, repeat(number))
+
+    def rows(self) -> list[tuple[Form, Iterable[tuple[Any, ...]]]]:
+        """Return all rows by form, those of a field together: they fall into few pages then."""
+        found: list[tuple[Form, Iterable[tuple[Any, ...]]]] = []
+        for form, parts in self._rows.items():
+            parts.sort(key=itemgetter(0))
+            found.append((form, chain.from_iterable(map(itemgetter(1), parts))))
+        return found
 
 
 def forget(connection: Connection, uids: list[str]) -> None:

@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -219,7 +219,7 @@ def whole_frames(data: bytes) -> list[list[Op]] | None:
         at += length
     try:
         frames = [*map(decode_ops, payloads)]
-        return frames if all(map(are_valid, frames)) else None
+        return frames if are_valid(chain.from_iterable(frames)) else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
