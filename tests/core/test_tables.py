@@ -166,6 +166,17 @@ def test_fields_that_could_not_match_are_warned_about_once(project: naiad.Projec
         assert len({str(each.message) for each in caught}) == len(caught)
 
 
+def test_field_that_nobody_has_is_compared_with_thousands(project: naiad.Project) -> None:
+    """The path that was meant may be behind those of a run with very many fields."""
+    with naiad.init_run(project="p") as run:
+        run["layers"] = {f"w{number:05d}": number for number in range(6_000)}
+        run["z/rate"] = 1
+    naiad.errors.forget_warnings()
+
+    with pytest.warns(NaiadWarning, match='No run has the field "z/rat". Nearby: "z/rate"'):
+        assert [] == ids(project.fetch_runs_table(query="z/rat > 0"))
+
+
 def test_field_that_nobody_has_sorts_the_newest_first(project: naiad.Project) -> None:
     naiad.errors.forget_warnings()
     with pytest.warns(NaiadWarning, match='No run has the field "lrr"'):

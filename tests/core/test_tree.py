@@ -67,6 +67,14 @@ def test_near_paths_are_found_for_a_typing_error() -> None:
     assert [] == tree.near("something/else/entirely")
 
 
+def test_near_paths_are_found_behind_thousands_of_others() -> None:
+    """The one that was meant may be logged after very many paths of the same length."""
+    tree = tree_of(*(f"s/{i:05d}" for i in range(6_000)), *(f"g/{i:05d}" for i in range(6_000)), "sys/tags")
+
+    assert "g/05999" == tree.near("g/05999x")[0]
+    assert ["sys/tags"] == tree.near("sys/tag")
+
+
 def test_near_paths_are_found_quickly_among_many() -> None:
     tree = tree_of(*(f"metrics/layer_{i}/weight" for i in range(50_000)))
     began = time.thread_time()

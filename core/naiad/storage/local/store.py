@@ -40,6 +40,7 @@ from naiad.errors import (
 )
 from naiad.kinds import FORMER_IDS
 from naiad.ops import Op
+from naiad.paths import alike
 from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader
@@ -307,7 +308,7 @@ class Store(Struct, frozen=True, dict=True):
     def release(self, reservation: Reservation) -> None:
         """Take back a container that could not be begun."""
         with contextlib.suppress(OSError):
-            import shutil  # like difflib below, it would cost each start some milliseconds
+            import shutil  # like difflib elsewhere, it would cost each start some milliseconds
 
             uid = reservation.run.uid
             shutil.rmtree(self.directory(reservation.run).path, ignore_errors=True)
@@ -562,10 +563,8 @@ class Store(Struct, frozen=True, dict=True):
         return Reservation(RunId(uid, kind), name, is_new=not folder.path.exists())
 
     def _not_found(self, name: str, kind: ContainerKind) -> ContainerNotFound:
-        import difflib
-
         known = [each for each in self.register.ids(kind) if each != name]
-        near = difflib.get_close_matches(name, known, 3, 0.5)
+        near = alike(name, known, cutoff=0.5)
         hint = (
             f" Nearby: {', '.join(near)}." if near else f" List its {kind.noun}s with: {kind.listing}" if known else ""
         )

@@ -9,6 +9,7 @@ from operator import itemgetter
 from naiad.container_kinds import ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import KINDS, SYS
+from naiad.paths import alike
 from naiad.query.tree import FieldName, Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
 from naiad.storage.sql.connection import All, Clause, Connection, Either, Part, Statement
@@ -30,7 +31,7 @@ BY_DEFAULT = "sys/creation_time"
 MOST_CONTAINERS = 20
 """So many containers are looked up for each field, rather than the cells of each field looked through for them."""
 NEWEST = (BY_DEFAULT, False)
-MOST_NEARBY = 2_000
+MOST_NEARBY = 20_000
 """Paths among which one that looks like a misspelt one is looked for."""
 
 
@@ -217,9 +218,7 @@ def fields_in(connection: Connection, kind: ContainerKind, project: str | None) 
 def nearby(connection: Connection, column: str) -> tuple[str, ...]:
     """Paths of fields that look like a column."""
     known = [path for (path,) in connection.run(_PATHS, most=MOST_NEARBY, offset=0)]
-    import difflib  # only for this message
-
-    return tuple(difflib.get_close_matches(path_and_aspect(column)[0][:200], known, 3, 0.6))
+    return tuple(alike(path_and_aspect(column)[0][:200], known))
 
 
 _statement = partial(Statement, "naiad.storage.sql.tables")
