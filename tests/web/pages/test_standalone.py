@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import naiad
+
 pytestmark = pytest.mark.browser
 
 
@@ -46,6 +48,24 @@ def test_parts_of_a_run_are_in_the_file(opened: Any, until: Any, axe: Any, tab: 
     assert 0 == page.locator("[role=alert]").count()
     assert page.evaluate("window.hacked === undefined")
     assert "every kind" in page.locator("h1").text_content()
+
+
+def test_long_name_without_spaces_is_shown_whole(chromium: Any, watched: Any, tmp_path: Path) -> None:
+    """On a phone too, where a name of forty letters is wider than the window."""
+    name = "resnet50_lr0.001_bs128_cutmix_mixup_ema_seed42_warmup5_" * 4
+    with naiad.init_run(project="digits", store=tmp_path / "store", name=name) as run:
+        run["loss"] = 0.5
+    program = [sys.executable, "-c", "from naiad.cli import main; main()", "--store", str(tmp_path / "store")]
+    file = tmp_path / "run.html"
+    subprocess.run([*program, "export", "DIGITS-1", "--to", str(file), "--format", "html"], check=True, timeout=60)
+
+    with watched(chromium, "file://", "") as look:
+        look.page.set_viewport_size({"width": 400, "height": 800})
+        look.page.goto(f"file://{file}#/p/digits/runs/DIGITS-1")
+        look.page.wait_for_selector("h1")
+
+        assert name == look.page.locator("h1").text_content()
+        assert look.page.evaluate("document.querySelector('h1').getBoundingClientRect().right <= innerWidth")
 
 
 def test_charts_are_drawn_and_show_every_spike(opened: Any, until: Any) -> None:
