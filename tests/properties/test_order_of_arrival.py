@@ -38,6 +38,8 @@ from naiad.ops import (
 from naiad.slots import SEGMENT_HEADER
 from naiad.storage.local.index.compact import compact
 from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.merge import merge
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.integrity.losses import Losses
 from naiad.storage.local.integrity.salvage import salvage
@@ -47,6 +49,7 @@ from naiad.storage.local.journal.point_log import record
 from naiad.storage.local.journal.segment import SEAL_AT, with_header
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
+from naiad.storage.sql.database import open_for_writing
 
 MOST_ORDERS = 24
 FLOAT_SERIES = "float_series"
@@ -451,16 +454,21 @@ def test_index_is_one_in_every_order_and_grouping_of_files(
             for writer, number in order:
                 files = history[writer]
                 put_file(folder, writer, number, files[number], 1 + sum(len(_ops(file)) for file in files[:number]))
-                action = data.draw(st.sampled_from(["wait", "fold", "fold", "fold anew", "compact"]))
+                action = data.draw(st.sampled_from(["wait", "fold", "fold", "fold anew", "compact", "merge"]))
                 if action == "fold":
                     fold(folding, folder)
                 elif action == "fold anew":
                     fold(Fold(folder), folder)
                 elif action == "compact":
                     compact(folder)
+                elif action == "merge" and folder.index.exists():
+                    merge(Index(folder, open_for_writing(folder.index)), 0)
             found = differences(folder, history)
             assert [] == found, (found, order)
             fold(Fold(folder), folder)
+            found = differences(folder, history)
+            assert [] == found, (found, order)
+            merge(Index(folder, open_for_writing(folder.index)), 0)
             found = differences(folder, history)
             assert [] == found, (found, order)
             compact(folder)

@@ -12,12 +12,14 @@ from server_client import QUIET
 from sqlalchemy.engine import Engine
 
 import naiad
+from naiad import clock
 from naiad.container_kinds import RUN, RunId
 from naiad.ids import new_uid
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.store import Store as Folder
 from naiad.storage.opening import database_upkeep
+from naiad.storage.postgres import folding
 from naiad.storage.postgres.connection import RunDatabase, open_database
 from naiad.storage.postgres.folding import Folder as RunFolder
 from naiad.storage.postgres.objects import Objects
@@ -75,7 +77,7 @@ def folded(cluster: Cluster, folds: RunFolder, run: naiad.Run) -> int:
     """Fold what the run has logged; return its number."""
     run.sync(remote=True)
     [(number,)] = cluster.ask("select number from naiad.run where uid = %s", run._run.uid)
-    assert "" == folds.fold(number)
+    assert "" == folds.fold(number, until=clock.monotonic() + 60)  # after a worker that is folding it
     return int(number)
 
 
@@ -98,8 +100,31 @@ def test_series_in_many_pieces_are_merged_at_the_end_of_a_run_whose_rows_are_few
     assert [(40,)] == cluster.ask(rows.format("run_chunk"), number)
 
 
-def test_chart_of_very_many_points_reads_few_rows(cluster: Cluster, folds: RunFolder, tmp_path: Path) -> None:
+def test_series_of_a_run_that_goes_on_stay_in_few_pieces(cluster: Cluster, folds: RunFolder, tmp_path: Path) -> None:
+    """A run of weeks has a fold each minute, and a reader of a series decodes all pieces of it."""
+    run = naiad.init_run(store=cluster.url, project="weeks", **QUIET)
+    most = number = 0
+    pieces = "select (select count(*) from naiad.run_pack where run = %s), count(*) from naiad.run_chunk where run = %s"
+    for each in range(100):
+        run["loss"].extend([float(step) for step in range(each * 20, each * 20 + 20)])
+        run["acc"].append(each / 16)
+        run["said"].append(f"line {each}")
+        number = folded(cluster, folds, run)
+        most = max(most, *cluster.ask(pieces, number, number)[0])
+    reader = RemoteStore(cluster.url, Folder(tmp_path / "empty")).reader(RunId(run._run.uid, RUN))
+
+    assert 20 < most <= 64 + 2
+    assert list(range(2_000)) == reader.points("loss").values.tolist()
+    assert [each / 16 for each in range(100)] == reader.points("acc").values.tolist()
+    assert [f"line {each}" for each in range(100)] == list(reader.texts("said").texts)
+    run.stop()
+
+
+def test_chart_of_very_many_points_reads_few_rows(
+    cluster: Cluster, folds: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """64 chunks share a coarser pyramid, so that their own ones are not read."""
+    monkeypatch.setattr(folding, "MERGE_FOLDS", 1 << 30)  # chunks of 600 points would be merged
     run = naiad.init_run(store=cluster.url, project="coarse", **QUIET)
     coarse = "select pieces, count from naiad.run_coarse where run = %s"
     values: list[float] = []

@@ -18,6 +18,7 @@ from naiad.settings import Tuning
 from naiad.storage.local.index import compact as compact_module
 from naiad.storage.local.index.compact import compact, compact_if_worth_it
 from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.merge import MOST_PIECES, merge
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
@@ -70,6 +71,10 @@ def everything(folder: RunDirectory) -> dict[str, Any]:
     return found
 
 
+def opened(folder: RunDirectory) -> Index:
+    return Index(folder, open_for_writing(folder.index))
+
+
 def rows_of(folder: RunDirectory, table: str) -> int:
     with open_for_reading(folder.index, is_final=folder.seal.exists()).begin() as connection:
         return int(connection.exec_driver_sql(f"select count(*) from {table}").scalar_one())
@@ -80,7 +85,7 @@ actions = st.lists(
         st.sampled_from(["a", "b", "c", "log", "notes"]),
         st.lists(st.integers(-3, 3) | st.sampled_from([0.5, 2**60, -1.25, 2**53 + 1]), max_size=4),
         st.sampled_from([1, 1, 1, 300]),
-        st.sampled_from(["", "fold", "compact", "delete"]),
+        st.sampled_from(["", "fold", "compact", "merge", "delete"]),
     ),
     max_size=12,
 )
@@ -100,11 +105,11 @@ def test_everything_is_the_same_before_and_after(steps: list[tuple[str, list[int
             (say if path in ("log", "notes") else put)(writer, path, some * times)
             if action == "delete":
                 writer.log([Delete(path, writer.now())])
-            if action in ("fold", "compact"):
+            if action in ("fold", "compact", "merge"):
                 fold(writer)
-            if action == "compact":
+            if action in ("compact", "merge"):
                 before = everything(folder)
-                compact(folder)
+                compact(folder) if action == "compact" else merge(opened(folder), 0)
                 assert before == everything(folder)
                 assert set(before) <= set(long_lived.kinds())
         fold(writer)
@@ -135,6 +140,53 @@ def test_many_small_rows_become_few(folder: RunDirectory, writer: Writer) -> Non
     put(writer, "long", [5])
     fold(writer)
     assert 18_001 == Reader(folder).count("long")
+
+
+def test_pieces_of_a_run_that_goes_on_stay_few_and_its_large_chunks_as_they_are(
+    folder: RunDirectory, writer: Writer
+) -> None:
+    """Also while series are of several writers, and some have texts or few points."""
+    other = Writer.open(folder)
+    put(writer, "long", list(range(70_000)))
+    fold(writer)
+    with opened(folder).view() as connection:
+        [large] = [row for row in opened(folder).chunks(connection, 1) if row.count == 65_536]
+    most = 0
+    for each in range(1, 101):
+        put(writer, "long", list(range(70_000 + 600 * each, 70_600 + 600 * each)))
+        put(writer, "short", [each])
+        put(writer if each % 2 else other, "shared", [each] * 700)
+        say(writer, "log", [each])
+        fold(writer if each % 3 else other)
+        before = everything(folder)
+        is_merged = merge(opened(folder))
+        assert before == everything(folder)
+        with opened(folder).view() as connection:
+            projection, *_rest = opened(folder).load(connection)
+        most = max(most, *(state.pieces for state in projection.of_kinds(["float_series", "string_series"])))
+        if is_merged:
+            assert max(rows_of(folder, "chunk"), rows_of(folder, "pack")) < 20
+    with opened(folder).view() as connection:
+        now = opened(folder).chunks(connection, 1)
+    other.stop()
+
+    assert most <= 2 + MOST_PIECES + 5
+    assert large == now[0]
+    assert 70_000 + 100 * 600 == sum(row.count for row in now) == Reader(folder).count("long")
+    assert [] == Reader(folder).damages
+
+
+def test_damaged_run_is_not_merged(folder: RunDirectory, writer: Writer) -> None:
+    """The rows stay for verify to name, and for salvage."""
+    for each in range(40):
+        put(writer, "long", list(range(600 * each, 600 * each + 600)))
+        fold(writer)
+    with open_for_writing(folder.index).begin() as connection:
+        connection.exec_driver_sql("update chunk set data = zeroblob(length(data)) where key % 7 = 3")
+
+    with pytest.raises(DamagedData, match="fails its crc"):
+        merge(opened(folder))
+    assert 40 == rows_of(folder, "chunk")
 
 
 def test_whole_steps_stay_integers_beside_which_wide_ones_are_exact(folder: RunDirectory, writer: Writer) -> None:

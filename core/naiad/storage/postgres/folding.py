@@ -29,8 +29,9 @@ from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, End, Op, Open, encode_ops
 from naiad.scalars import pack_text, unpack_text
 from naiad.storage.local.entries import entry_of
-from naiad.storage.local.index.compact import MOST_ROWS, is_scattered, is_worth_it, rewrite
+from naiad.storage.local.index.compact import is_scattered, is_worth_it, rewrite
 from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.index.merge import MERGE_FOLDS, merge
 from naiad.storage.local.journal.arrivals import HEADERS
 from naiad.storage.local.journal.files import Source, journal_file, list_journal
 from naiad.storage.local.journal.frames import encode_frame
@@ -47,8 +48,6 @@ from naiad.storage.sql.values import Stamp, forget, put
 SILENT_SECONDS = 65
 """After the last sign of life of a writer its run is looked at again, once, since it may be over."""
 MOST_FAILURES = 3
-MOST_RUNNING_ROWS = 64
-"""How many times the rows it needs a run may lie in that goes on: each fold adds some, and reading decodes all."""
 MOST_REWRITTEN = 32_000_000
 """Points of a run that is over and is rewritten if its series lie in many pieces; they are in memory, compressed."""
 RETRY_SECONDS = 10
@@ -125,11 +124,13 @@ class OpenFold(Fold):
             DamagedData: it is damaged; it is as it was.
         """
         index = self._open()
-        is_wanted = is_worth_it(index, MOST_ROWS if is_over else MOST_RUNNING_ROWS)
-        if is_wanted or (is_over and is_scattered(index, MOST_REWRITTEN)):
+        if is_over and (is_worth_it(index) or is_scattered(index, MOST_REWRITTEN)):
             rewrite(index)
             index.drop_coarse()
             self.forget()  # its projection means the rows before
+        # Not at each fold, since whether it is worth it takes as long to see as a small fold.
+        elif (is_over or self.head.folds % MERGE_FOLDS == 0) and merge(index):
+            self.forget()
         with index.view() as connection:
             index.add_coarse(connection, self._projection or index.load(connection)[0])
 

@@ -11,7 +11,7 @@ from typing import Any
 from naiad.kinds import POINTS
 from naiad.storage.local.index.chunk_rows import CHUNK_TYPES, EVERY_CHUNK, ChunkRow, chunk_key
 from naiad.storage.local.index.columns import ChunkDamaged
-from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.index import Extent, Index, extents_of
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import coarser, decode_pyramid
 from naiad.storage.local.index.rows import PYRAMID_TYPES, PackRow, PyramidRow, is_whole_pack, typed
@@ -39,6 +39,10 @@ where run = %s and key >= %s and key < %s and ((key & 16777215) / %s)::int <> al
 """
 MADE = "select field, max(first) from naiad.run_coarse where run = %s and field = any(%s) group by field"
 ADD_COARSE = "insert into naiad.run_coarse (run, field, first, pieces, count, pyramid) values (%s, %s, %s, %s, %s, %s)"
+EXTENTS = """
+select key, count, coalesce(octet_length(data), length) from naiad.run_chunk where run = %s order by key
+"""
+DROP_COARSE = "delete from naiad.run_coarse where run = %s and field = %s and first + %s > %s"
 DROP_DELETED = """
 delete from naiad.run_coarse c where run = %s
 and not exists (select from naiad.run_field f where f.run = c.run and f.id = c.field)
@@ -119,6 +123,15 @@ class PostgresIndex(Index):
                 # Where none can be made that is noted too, as a row that stands for nothing.
                 own = (0, 0, None) if data is None else (len(rows), sum(row.count for row in rows), data)
                 self._run_own(connection, ADD_COARSE, field, first, *own)
+
+    def extents(self, connection: Connection) -> dict[int, list[Extent]]:
+        """The extents of all chunks by field."""
+        return extents_of(self._rows(connection, EXTENTS))
+
+    def drop_chunks(self, connection: Connection, field_id: int, first: int) -> int:
+        """Delete the chunks of a field from a number on, and the coarser pyramids of some; how many chunks."""
+        self._run_own(connection, DROP_COARSE, field_id, WINDOW, first)
+        return super().drop_chunks(connection, field_id, first)
 
     def drop_coarse(self) -> None:
         """Forget the coarser pyramids, since the chunks are others now."""

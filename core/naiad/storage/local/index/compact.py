@@ -68,8 +68,8 @@ def compact_if_worth_it(folder: RunDirectory) -> bool:
     return True
 
 
-def is_worth_it(index: Index, most_rows: int = MOST_ROWS) -> bool:
-    """Whether a run lies in more than so many times the rows it needs.
+def is_worth_it(index: Index) -> bool:
+    """Whether a run lies in more than `MOST_ROWS` times the rows it needs.
 
     Raises:
         DamagedData: the index is damaged.
@@ -78,7 +78,7 @@ def is_worth_it(index: Index, most_rows: int = MOST_ROWS) -> bool:
         head = index.head(connection)
         # First by the counts alone: loading the projection of a run that needs nothing would be most of the time
         # of stopping.
-        if _is_tidy(head, -(-head.points // POINTS_LIMIT), most_rows):
+        if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
             return False
         projection, head, _positions, _damages = index.load_whole(connection)
     shared = [state for state in projection.states() if len(state.point_writers()) > 1]
@@ -88,7 +88,7 @@ def is_worth_it(index: Index, most_rows: int = MOST_ROWS) -> bool:
     needed += sum(-(-state.series.count // POINTS_LIMIT) for state in alone if state.series.count >= PACK_BELOW)
     short = sum(state.series.count for state in alone if state.series.count < PACK_BELOW)
     needed += -(-short // POINTS_LIMIT)
-    return not _is_tidy(head, needed, most_rows)
+    return not _is_tidy(head, needed)
 
 
 def is_scattered(index: Index, most_points: int) -> bool:
@@ -109,8 +109,8 @@ def is_scattered(index: Index, most_points: int) -> bool:
     )
 
 
-def _is_tidy(head: Head, needed: int, most_rows: int) -> bool:
-    return head.points > MOST_POINTS or head.chunks + head.packs <= most_rows * needed + SPARE_PIECES
+def _is_tidy(head: Head, needed: int) -> bool:
+    return head.points > MOST_POINTS or head.chunks + head.packs <= MOST_ROWS * needed + SPARE_PIECES
 
 
 def compact(folder: RunDirectory) -> None:
@@ -143,10 +143,10 @@ def compact(folder: RunDirectory) -> None:
 def _require_sound(folder: RunDirectory, seal: Seal | Damage) -> None:
     """Raise if the old seal shows damage, which a new seal would hide."""
     if isinstance(seal, Damage):
-        raise _refusal("", seal.file, seal.what)
+        raise refusal("", seal.file, seal.what)
     for name in seal.files:
         if damaged_blocks(folder, seal, name) != []:
-            raise _refusal("", name, "it is not as it was sealed")
+            raise refusal("", name, "it is not as it was sealed")
 
 
 def _rewrite(folder: RunDirectory) -> None:
@@ -163,7 +163,7 @@ def rewrite(index: Index) -> None:
     with index.snapshot() as connection:
         projection, head, _positions, damages = index.load_whole(connection)
         if damages:
-            raise _refusal("", damages[0].file, damages[0].what)
+            raise refusal("", damages[0].file, damages[0].what)
         # Read whole and checked before the old rows are deleted, in one transaction: damage leaves the run as it
         # was.
         changes = _rewritten(index, connection, projection, head)
@@ -183,24 +183,24 @@ def _refusals(folder: RunDirectory) -> Iterator[None]:
 
 def _rewritten(index: Index, connection: Connection, projection: Projection, head: Head) -> Changes:
     changes = Changes()
-    shares = _shares(index, connection, head)
+    shares = shares_by_field(index, connection, head)
     short: list[tuple[FieldState, Columns]] = []
     for state in sorted(projection.states(), key=lambda state: state.id):
         if state.kind not in SERIES:
             continue
         chunks = index.chunks(connection, state.id)
         if state.kind in TEXTS:
-            texts = texts_by_writer(state, chunks, _refusal)
+            texts = texts_by_writer(state, chunks, refusal)
             _empty_series(state)
             for writer, rows in texts.items():
                 add_texts(state, sorted(rows, key=lambda row: row[0]), changes, writer)
         else:
-            points = _whole_steps(read_points(state, [*chunks], shares.get(state.id, []), [], _refusal))
+            points = whole_steps(read_points(state, [*chunks], shares.get(state.id, []), [], refusal))
             by_writer = points_by_writer(state, chunks, shares.get(state.id, []))
             _empty_series(state)
             if len(by_writer) > 1:  # a deletion that arrives late may take those of one
                 for writer, parts in by_writer.items():
-                    add_chunks(state, _whole_steps(ordered(join(parts))), changes, writer)
+                    add_chunks(state, whole_steps(ordered(join(parts))), changes, writer)
             elif len(points.values) < PACK_BELOW:
                 state.pieces = min(1, len(points.values))
                 short.append((state, points))
@@ -208,7 +208,7 @@ def _rewritten(index: Index, connection: Connection, projection: Projection, hea
                 add_chunks(state, points, changes, *by_writer)
         projection.touch(state)
     for is_integer in (True, False):
-        _pack(
+        pack_short(
             [item for item in short if (item[1].steps.dtype == np.int64) == is_integer and len(item[1].values)],
             changes,
         )
@@ -221,7 +221,7 @@ def _empty_series(state: FieldState) -> None:
         state.shared.by = []
 
 
-def _whole_steps(points: Columns) -> Columns:
+def whole_steps(points: Columns) -> Columns:
     """Steps are read as doubles. Where all are whole they were integers, which are smaller and mix with wide ones."""
     steps = points.steps
     if steps.dtype == np.int64 or not ((np.abs(steps) <= EXACT) & (np.rint(steps) == steps)).all():
@@ -229,22 +229,23 @@ def _whole_steps(points: Columns) -> Columns:
     return points._replace(steps=steps.astype(np.int64))
 
 
-def _pack(short: list[tuple[FieldState, Columns]], changes: Changes) -> None:
+def pack_short(short: list[tuple[FieldState, Columns]], changes: Changes) -> None:
+    """Add packs of series that have too few points for chunks of their own; their ids ascend."""
     if short:
         ids = np.repeat([state.id for state, _points in short], [len(points.values) for _state, points in short])
         add_packs(ids, join([points for _state, points in short]), changes)
 
 
-def _shares(index: Index, connection: Connection, head: Head) -> dict[int, list[Columns]]:
+def shares_by_field(index: Index, connection: Connection, head: Head) -> dict[int, list[Columns]]:
     """Return the content of all packs by field."""
     found: dict[int, list[Columns]] = {}
     damages: list[Damage] = []
     rows = index.all_rows(connection, schema.pack.name, range(1, head.next_pack), damages)
     if damages:
-        raise _refusal("", damages[0].file, damages[0].what)
+        raise refusal("", damages[0].file, damages[0].what)
     for row in rows:
         if not is_whole_pack(row):
-            raise _refusal("", schema.pack.name, f"pack {row.id} fails its crc")
+            raise refusal("", schema.pack.name, f"pack {row.id} fails its crc")
         pack = decode_pack(row.data)
         for field, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
             own = slice(start, stop)
@@ -258,6 +259,7 @@ def _empty(connection: Connection, head: Head) -> None:
     head.chunks = head.packs = 0
 
 
-def _refusal(path: str, file: str, what: str) -> DamagedData:
+def refusal(path: str, file: str, what: str) -> DamagedData:
+    """Return the error of an index that is damaged."""
     field = f' (field "{path}")' if path else ""
     return DamagedData(f"{file} is damaged and cannot be compacted: {what}{field}.", file=file, offset=0, what=what)

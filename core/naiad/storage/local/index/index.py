@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import starmap
 from pathlib import Path
 from sqlite3 import DatabaseError
-from typing import Any
+from typing import Any, NamedTuple
 
 from naiad import paths
 from naiad.disk import sync_folder
@@ -64,6 +64,14 @@ MOST_AROUND = 100
 """Fields that are looked up around one path; where there are more, all are loaded."""
 MOST_FAILURES = 200_000
 """Queries for rows on damaged pages: seconds, and more than the rows of any page that a true index could lose."""
+
+
+class Extent(NamedTuple):
+    """A chunk without its content: its number in its series, its points, and the bytes that are stored of these."""
+
+    number: int
+    count: int  # type: ignore[assignment]  # the method of tuples is not used
+    size: int
 
 
 class Index:
@@ -289,6 +297,31 @@ class Index:
             rows = self.all_rows(connection, "pack", range(1, self.head(connection).next_pack), [])
         return [row for row in rows if is_whole_pack(row) and row.first_field <= field_id <= row.last_field]
 
+    def extents(self, connection: Connection) -> dict[int, list[Extent]]:
+        """The extents of all chunks by field.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        return extents_of(connection.run(_EXTENTS))
+
+    def packed(self, connection: Connection) -> int:
+        """How many points lie in packs.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        return int(connection.value(_PACKED))
+
+    def drop_chunks(self, connection: Connection, field_id: int, first: int) -> int:
+        """Delete the chunks of a field from a number on; how many there were."""
+        low = chunk_key(field_id, 0)
+        return int(connection.run(_REMOVE_CHUNKS, low=low + first, high=low + (1 << FIELD_SHIFT)).rowcount)
+
+    def drop_packs(self, connection: Connection) -> int:
+        """Delete all packs; how many there were."""
+        return int(connection.run(_REMOVE_PACKS).rowcount)
+
     def remnant(self, connection: Connection, state: FieldState) -> tuple[list[Any], list[Any]]:
         """The chunks and packs in which points of a series lie of which a deletion took some.
 
@@ -487,6 +520,15 @@ _REMOVE_WRITER = _statement(
 _REMOVE_FIELD = _statement(
     "index.field remove", lambda sql, t: sql.delete(t.field).where(t.field.c.id == sql.bindparam("number"))
 )
+_EXTENTS = _statement(
+    "index.chunk extents",
+    lambda sql, t: sql.select(t.chunk.c.key, t.chunk.c.count, sql.func.length(t.chunk.c.data)).order_by(t.chunk.c.key),
+)
+_PACKED = _statement(
+    "index.pack points",
+    lambda sql, t: sql.select(sql.func.coalesce(sql.func.sum(t.pack.c.count), sql.literal_column("0"))),
+)
+_REMOVE_PACKS = _statement("index.pack remove", lambda sql, t: sql.delete(t.pack))
 _REMOVE_CHUNKS = _statement("index.chunk remove", lambda sql, t: sql.delete(t.chunk).where(_in_field(sql, t)))
 
 
@@ -496,6 +538,14 @@ def _table(t: Any, name: str) -> Any:
 
 def _in_field(sql: Any, t: Any) -> Any:
     return (t.chunk.c.key >= sql.bindparam("low")) & (t.chunk.c.key < sql.bindparam("high"))
+
+
+def extents_of(rows: Iterable[tuple[int, int, int]]) -> dict[int, list[Extent]]:
+    """Return the extents of chunks by field, from key, points and bytes of each."""
+    found: dict[int, list[Extent]] = {}
+    for key, count, size in rows:
+        found.setdefault(key >> FIELD_SHIFT, []).append(Extent(key & (EVERY_CHUNK.stop - 1), count, size))
+    return found
 
 
 def begin_index(folder: RunDirectory) -> None:

@@ -232,11 +232,17 @@ def _is_left(times: Ints, since: float) -> npt.NDArray[np.bool_]:
     return left
 
 
-def as_they_came(chunks: list[Any], shares: list[Columns]) -> list[Any]:
-    """Chunks and shares of packs in the order in which they were folded: a chunk's number counts both."""
+def as_they_came(chunks: list[Any], shares: list[Columns], first: int = 0) -> list[Any]:
+    """Chunks and shares of packs in the order in which they were folded: a chunk's number counts both.
+
+    Args:
+        chunks: of the series.
+        shares: of the series.
+        first: the number of the first piece.
+    """
     pieces: list[Any] = []
     waiting = deque(shares)
-    number = 0
+    number = first
     for row in chunks:
         # A gap in the numbers of chunks is where a share of a pack came in between.
         while waiting and number < row.key & ((1 << FIELD_SHIFT) - 1):
