@@ -99,8 +99,8 @@ async def _life(server: Server) -> AsyncIterator[None]:
     """Commit and fold while the server runs."""
     server.folding.begin(server.receiver)
     await anyio.to_thread.run_sync(server.look)
-    loops = server.intake.commit_groups(), server.folding.fold_runs(), _follow(server)
-    tasks = [asyncio.create_task(each) for each in loops]
+    server.intake.begin()
+    tasks = [asyncio.create_task(each) for each in (server.folding.fold_runs(), _follow(server))]
     try:
         yield
     finally:

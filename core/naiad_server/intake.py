@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -60,38 +61,75 @@ class _Waiting:
 
 
 class _Lane:
-    """Requests that are committed one group after the other, and the thread that does it."""
+    """Requests that are committed one group after the other, and the thread that does it.
 
-    def __init__(self, name: str, spacing: float) -> None:
+    A thread and not a task of the event loop with a pool: each group would wake both several times, and each time
+    costs as much as the work on a small request.
+    """
+
+    def __init__(self, name: str, spacing: float, commit: Callable[[list[_Waiting]], None]) -> None:
         self.spacing = spacing
-        self.waiting: list[_Waiting] = []
-        self.is_wanted = asyncio.Event()
-        # One thread, so that groups are committed in the order in which they came.
-        self.pool = ThreadPoolExecutor(1, name)
         self.busy = 0.0
         """The share of time that commits take."""
+        self._waiting: list[_Waiting] = []
+        self._commit = commit
+        self._lock = threading.Lock()
+        self._is_wanted = threading.Event()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._commit_groups, name=name, daemon=True)
+
+    def begin(self) -> None:
+        """Begin to commit."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Commit the rest, and stop."""
+        self._is_over.set()
+        self._is_wanted.set()
+        self._thread.join()
 
     def add(self, waiting: _Waiting) -> None:
         """Let a request wait for the next group."""
-        self.waiting.append(waiting)
-        self.is_wanted.set()
+        with self._lock:
+            self._waiting.append(waiting)
+        if not self._is_wanted.is_set():  # it wakes the thread
+            self._is_wanted.set()
 
-    def next_group(self) -> list[_Waiting]:
+    def _next_group(self) -> list[_Waiting]:
         """Take the requests that have waited longest, as many as a group may have."""
         group: list[_Waiting] = []
         parts = size = 0
-        # A group ends at the limit, and has at least one request, however large that is.
-        for each in self.waiting:
-            parts, size = parts + len(each.pieces), size + each.size
-            if group and (parts > MOST_PARTS or size > MOST_BYTES):
-                break
-            group.append(each)
-        self.waiting = self.waiting[len(group) :]
-        if not self.waiting:
-            self.is_wanted.clear()
+        with self._lock:
+            # A group ends at the limit, and has at least one request, however large that is.
+            for each in self._waiting:
+                parts, size = parts + len(each.pieces), size + each.size
+                if group and (parts > MOST_PARTS or size > MOST_BYTES):
+                    break
+                group.append(each)
+            self._waiting = self._waiting[len(group) :]
+            if not self._waiting:
+                self._is_wanted.clear()
         return group
 
-    def note_busy(self, took: float, passed: float) -> None:
+    def _commit_groups(self) -> None:
+        """Commit group after group, until it is over."""
+        idle_since, began = clock.monotonic(), -math.inf
+        while True:
+            # The time limit is for the checkpoint, which is due without any request too.
+            self._is_wanted.wait(CHECKPOINT_SECONDS)
+            if (early := began + self.spacing - clock.monotonic()) > 0:
+                self._is_over.wait(early)
+            is_over = self._is_over.is_set()  # read first: all that was added before is in this group or a later one
+            group = self._next_group()
+            began = clock.monotonic()
+            self._commit(group)
+            ended = clock.monotonic()
+            self._note_busy(ended - began, max(ended - idle_since, 1e-6))
+            idle_since = ended
+            if is_over and not group:
+                return
+
+    def _note_busy(self, took: float, passed: float) -> None:
         """Count the duration of a commit, and the time since the one before."""
         # An exponential average over some seconds, weighted by the time that passed: rounds may take a millisecond
         # or half a minute.
@@ -105,10 +143,14 @@ class Intake:
         self._receiver = receiver
         self._folding = folding
         self._metrics = metrics
-        self._small, self._large = _Lane("naiad-commit", SPACING_SECONDS), _Lane("naiad-commit-large", 0.0)
+        self._small = _Lane("naiad-commit", SPACING_SECONDS, self._commit)
+        self._large = _Lane("naiad-commit-large", 0.0, self._commit)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._queued = 0
         self._uncopied = 0
         self._checked_at = clock.monotonic()
+        self._copying = ThreadPoolExecutor(1, "naiad-checkpoint")
+        self._lock = threading.Lock()
 
     @property
     def after(self) -> float:
@@ -140,76 +182,68 @@ class Intake:
         (self._large if waiting.size >= LARGE_BYTES else self._small).add(waiting)
         return await waiting.answer
 
-    async def commit_groups(self) -> None:
-        """Commit group after group, for ever."""
-        await asyncio.gather(self._commit_lane(self._small), self._commit_lane(self._large))
-
-    async def _commit_lane(self, lane: _Lane) -> None:
-        loop = asyncio.get_running_loop()
-        idle_since, began = clock.monotonic(), -math.inf
-        while True:
-            # The time limit is for the checkpoint, which is due without any request too.
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(lane.is_wanted.wait(), CHECKPOINT_SECONDS)
-            if (early := began + lane.spacing - clock.monotonic()) > 0:
-                await asyncio.sleep(early)
-            group = lane.next_group()
-            began = clock.monotonic()
-            if group:
-                await loop.run_in_executor(lane.pool, self._commit, group, loop)
-            ended = clock.monotonic()
-            lane.note_busy(ended - began, max(ended - idle_since, 1e-6))
-            idle_since = ended
-            self._queued -= sum(each.size for each in group)
-            self._metrics.queue.set(self._queued)
-            self._uncopied += sum(each.size for each in group)
-            is_old = ended > self._checked_at + CHECKPOINT_SECONDS
-            if self._uncopied and (is_old or self._uncopied > CHECKPOINT_BYTES):
-                self._uncopied, self._checked_at = 0, ended
-                # beside the commits, which it need not delay; the pool of the loop has threads for it
-                self._checkpoint = loop.run_in_executor(None, self._store_all)
+    def begin(self) -> None:
+        """Begin to commit; answers go to the event loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+        for lane in (self._small, self._large):
+            lane.begin()
 
     async def end(self) -> None:
         """Commit the rest of the queue, and stop."""
-        loop = asyncio.get_running_loop()
         # Requests that were taken are answered, also while the server ends.
         for lane in (self._small, self._large):
-            while group := lane.next_group():
-                await loop.run_in_executor(lane.pool, self._commit, group, loop)
-            lane.pool.shutdown(wait=True)
-        await loop.run_in_executor(None, self._store_all)
+            await asyncio.to_thread(lane.end)
+        await asyncio.to_thread(self._copying.shutdown)
+        await asyncio.to_thread(self._store_all)
 
-    def _commit(self, group: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+    def _commit(self, group: list[_Waiting]) -> None:
+        """Commit a group, in the thread of its lane; without one, only see whether a checkpoint is due."""
+        assert self._loop is not None
+        if group:
+            self._loop.call_soon_threadsafe(self._tell, group, self._accepted(group))
+        size = sum(each.size for each in group)
+        now = clock.monotonic()
+        with self._lock:
+            self._uncopied += size
+            is_old = now > self._checked_at + CHECKPOINT_SECONDS
+            is_due = self._uncopied > 0 and (is_old or self._uncopied > CHECKPOINT_BYTES)
+            if is_due:
+                self._uncopied, self._checked_at = 0, now
+        if is_due:
+            self._copying.submit(self._store_all)  # beside the commits, which it need not delay
+
+    def _accepted(self, group: list[_Waiting]) -> Accepted | Exception:
+        """Let the receiver accept a group; the error if that was not possible."""
         pieces = [piece for each in group for piece in each.pieces]
         sealings = [sealing for each in group for sealing in each.sealings]
         writers = {key: is_alive for each in group for key, is_alive in each.writers.items()}
         try:
             with self._metrics.commit_seconds.time():
                 accepted = self._receiver.accept(pieces, sealings, writers)
-        # All of the group fail together, since they share one transaction. Each client sends its parts again.
         except Exception as error:  # noqa: BLE001 (also a fault of ours, or the lane would end with it)
-            for each in group:
-                loop.call_soon_threadsafe(_fail, each, error)
-            return
+            return error
         self._metrics.group_parts.observe(len(pieces))
         self._metrics.bytes.inc(sum(accepted.grown.values()))
         self._metrics.points.inc(accepted.points)
         self._metrics.parts.labels("accepted").inc(accepted.parts)
         self._metrics.parts.labels("repeated").inc(len(pieces) - accepted.parts)
-        loop.call_soon_threadsafe(self._tell, group, accepted)
+        return accepted
 
-    def _tell(self, group: list[_Waiting], accepted: Accepted) -> None:
-        self._folding.note(accepted)
+    def _tell(self, group: list[_Waiting], found: Accepted | Exception) -> None:
+        """Answer the requests of a group, in the event loop."""
+        self._queued -= sum(each.size for each in group)
+        self._metrics.queue.set(self._queued)
+        if isinstance(found, Accepted):
+            self._folding.note(found)
         for each in group:
-            # The client may have hung up; what it sent is committed all the same.
-            if not each.answer.done():
-                each.answer.set_result(accepted)
+            if each.answer.done():  # the client may have hung up; what it sent is committed all the same
+                continue
+            # All of the group fail together, since they share one transaction. Each client sends its parts again.
+            if isinstance(found, Exception):
+                each.answer.set_exception(found)
+            else:
+                each.answer.set_result(found)
 
     def _store_all(self) -> None:
         with contextlib.suppress(NaiadError, OSError):  # it stays in the inbox, and the next one tries again
             self._receiver.checkpoint()
-
-
-def _fail(waiting: _Waiting, error: Exception) -> None:
-    if not waiting.answer.done():
-        waiting.answer.set_exception(error)

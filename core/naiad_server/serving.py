@@ -12,8 +12,8 @@ import uvicorn
 from naiad.storage.opening import locate, receiver
 from naiad_server.app import application
 from naiad_server.database import Database
+from naiad_server.protocol import Protocol
 from naiad_server.tokens import Tokens
-from naiad_web.protocol import Protocol
 from naiad_web.serving import Listening
 
 STOP_SECONDS = 8

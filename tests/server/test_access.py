@@ -9,6 +9,8 @@ import http.client
 import inspect
 import json
 import os
+import select
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -394,6 +396,21 @@ def test_token_is_in_no_store_no_log_and_no_message(scene: Scene) -> None:
     assert [] == [name for name, text in stored.items() if any(secret in text for secret in secrets)]
     assert not any(secret in bad.body + listed.encode() for secret in secrets)
     assert "contributor" in listed
+
+
+@of_a_folder  # before a database stands a proxy with limits of its own
+@pytest.mark.parametrize(
+    "head", [b"GET /" + bytes(300_000).hex().encode(), b"GET / HTTP/1.1\r\na: " + bytes(300_000).hex().encode()]
+)
+def test_head_of_a_request_that_does_not_end_is_refused(server: Server, head: bytes) -> None:
+    """Any client may connect, and the server would keep all of it in memory."""
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        sent = 0
+        while sent < len(head) and not select.select([connection], [], [], 0)[0]:
+            sent += connection.send(head[sent : sent + 16_384])
+        answer = connection.recv(12)
+
+    assert b"HTTP/1.1 400" == answer
 
 
 @of_a_folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,18 @@ def test_requests_of_a_moment_share_a_commit_after_the_first(tmp_path: Path, mon
 
     async def accept_all() -> list[int]:
         own = Intake(receiving, Folding(str(tmp_path), metrics), metrics)
-        committing = asyncio.create_task(own.commit_groups())
+        own.begin()
         first = await own.accept([piece(receiving, runs[0], 0)], [], {})
         others = []
         for run in runs[1:]:
             others.append(asyncio.create_task(own.accept([piece(receiving, run, 0)], [], {})))
             await asyncio.sleep(0.01)
         found = await asyncio.gather(*others)
-        committing.cancel()
-        await asyncio.gather(committing, return_exceptions=True)
         await own.end()
         return [first.parts, *(each.parts for each in found)]
 
     try:
-        parts = asyncio.run(accept_all())
+        parts = ThreadPoolExecutor(1).submit(asyncio.run, accept_all()).result()
     finally:
         receiving.close()
 
@@ -63,17 +62,15 @@ def test_requests_that_wait_at_the_end_are_committed(tmp_path: Path, monkeypatch
 
     async def accept_both() -> int:
         own = Intake(receiving, Folding(str(tmp_path), metrics), metrics)
-        committing = asyncio.create_task(own.commit_groups())
+        own.begin()
         await own.accept([piece(receiving, run, 0)], [], {})
         waiting = asyncio.create_task(own.accept([piece(receiving, run, 1)], [], {}))
         await asyncio.sleep(0.01)
-        committing.cancel()
-        await asyncio.gather(committing, return_exceptions=True)
         await own.end()
         return (await waiting).parts
 
     try:
-        assert 1 == asyncio.run(accept_both())
+        assert 1 == ThreadPoolExecutor(1).submit(asyncio.run, accept_both()).result()
     finally:
         receiving.close()
 
@@ -92,17 +89,15 @@ def test_fault_in_one_commit_leaves_the_next_ones_alone(tmp_path: Path, monkeypa
 
     async def accept_both() -> int:
         own = Intake(receiving, Folding(str(tmp_path), metrics), metrics)
-        committing = asyncio.create_task(own.commit_groups())
+        own.begin()
         with pytest.raises(KeyError, match="a fault of ours"):
             await asyncio.wait_for(own.accept([piece(receiving, run, 0)], [], {}), 10)
         parts = (await asyncio.wait_for(own.accept([piece(receiving, run, 0)], [], {}), 10)).parts
-        committing.cancel()
-        await asyncio.gather(committing, return_exceptions=True)
         await own.end()
         return parts
 
     monkeypatch.setattr(receiving, "accept", accept_with_a_fault)  # no fault of this kind is known
     try:
-        assert 1 == asyncio.run(accept_both())
+        assert 1 == ThreadPoolExecutor(1).submit(asyncio.run, accept_both()).result()
     finally:
         receiving.close()

@@ -167,14 +167,12 @@ def test_small_request_is_committed_while_a_large_one_waits_for_the_objects(
     intake = Intake(receiver, Folding("", metrics), metrics)
 
     async def both() -> tuple[int, bool, int]:
-        committing = asyncio.create_task(intake.commit_groups())
+        intake.begin()
         waiting = asyncio.create_task(intake.accept([large.points(OBJECT_BYTES // RECORD)], [], {}))
         await asyncio.to_thread(silent.connected.wait, 60)
         first = await intake.accept([small.points(10)], [], {})
         was_waiting = not waiting.done()
         second = await waiting
-        committing.cancel()
-        await asyncio.gather(committing, return_exceptions=True)
         await intake.end()
         return first.parts, was_waiting, second.parts
 

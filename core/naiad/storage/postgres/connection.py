@@ -110,9 +110,15 @@ def autocommit(engine: Engine) -> Iterator[psycopg.Connection[Any]]:
         StorageError: the database cannot be reached, or reports an error.
     """
     try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            raw: Any = connection.connection.driver_connection
-            yield raw
+        # From the pool itself: SQLAlchemy's own connection around it takes longer than a small statement.
+        with contextlib.closing(engine.raw_connection()) as connection:
+            raw: Any = connection.driver_connection
+            raw.autocommit = True
+            try:
+                yield raw
+            finally:
+                if not raw.closed:
+                    raw.autocommit = False
     except (psycopg.Error, SQLAlchemyError) as error:
         raise refusal(error) from error
 

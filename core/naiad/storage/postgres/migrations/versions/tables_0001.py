@@ -95,6 +95,11 @@ alter table naiad_catalog.field alter column path set statistics 1000;
 create statistics naiad_catalog.cell_txt_values (mcv, dependencies) on field, txt from naiad_catalog.cell;
 create statistics naiad_catalog.cell_num_values (mcv, dependencies) on field, num from naiad_catalog.cell
 """
+FEW_FILES = 8
+"""Up to so many files of a group are moved one by one: a statement for one file prunes the other 15 parts of the table
+before it begins, and one for many begins with all of them, which takes half a millisecond."""
+SIGN_SECONDS = 5
+"""A sign of life is written if the one before is so old."""
 FUNCTIONS = """
 create function naiad.positions(runs bigint[], files text[], there bigint[])
 returns table (number bigint, file text, upto bigint, crc bigint, is_sealed boolean)
@@ -116,54 +121,76 @@ create function naiad.take(runs bigint[], files text[], was bigint[], was_crc bi
 returns table (run bigint, file text)
 language plpgsql set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
+declare
+    here bigint[];
+    took_runs bigint[];
+    took_files text[];
 begin
-    return query
-    with there as (
+    select array_agg(number) into here from (
         select number from naiad.run where number = any(runs || sign_runs || due_runs) order by number for key share
-    ),
-    new as (
-        select new.* from unnest(runs, files, take.was, take.was_crc, take.upto, take.crc, take.is_sealed)
-            as new (run, file, was, was_crc, upto, crc, is_sealed) join there on number = run
-    ),
-    begun as (
-        insert into naiad.received (run, file, upto, crc, is_sealed)
-        select run, file, upto, crc, is_sealed from new where was is null order by run, file
-        on conflict do nothing returning run, file
-    ),
-    held as (
-        select r.run, r.file from naiad.received r join new on r.run = new.run and r.file = new.file
-        where new.was is not null order by r.run, r.file for update of r
-    ),
-    moved as (
-        update naiad.received r set upto = new.upto, crc = new.crc, is_sealed = new.is_sealed
-        from new join held using (run, file)
-        where r.run = new.run and r.file = new.file
-            and r.upto = new.was and r.crc = new.was_crc and not r.is_sealed
-        returning r.run, r.file
-    ),
-    taken as (select * from begun union all select * from moved),
-    stored as (
+    ) locked;
+    if cardinality(files) <= {few} then
+        for i in 1 .. cardinality(files) loop
+            continue when not runs[i] = any(here);
+            if was[i] is null then
+                insert into naiad.received (run, file, upto, crc, is_sealed)
+                values (runs[i], files[i], take.upto[i], take.crc[i], take.is_sealed[i]) on conflict do nothing;
+            else
+                update naiad.received r set upto = take.upto[i], crc = take.crc[i], is_sealed = take.is_sealed[i]
+                where r.run = runs[i] and r.file = files[i]
+                    and r.upto = was[i] and r.crc = was_crc[i] and not r.is_sealed;
+            end if;
+            if found then
+                took_runs := took_runs || runs[i];
+                took_files := took_files || files[i];
+            end if;
+        end loop;
+    else
+        with new as (
+            select new.* from unnest(runs, files, take.was, take.was_crc, take.upto, take.crc, take.is_sealed)
+                as new (run, file, was, was_crc, upto, crc, is_sealed) where run = any(here)
+        ),
+        begun as (
+            insert into naiad.received (run, file, upto, crc, is_sealed)
+            select run, file, upto, crc, is_sealed from new where was is null order by run, file
+            on conflict do nothing returning run, file
+        ),
+        held as (
+            select r.run, r.file from naiad.received r join new on r.run = new.run and r.file = new.file
+            where new.was is not null order by r.run, r.file for update of r
+        ),
+        moved as (
+            update naiad.received r set upto = new.upto, crc = new.crc, is_sealed = new.is_sealed
+            from new join held using (run, file)
+            where r.run = new.run and r.file = new.file
+                and r.upto = new.was and r.crc = new.was_crc and not r.is_sealed
+            returning r.run, r.file
+        )
+        select array_agg(run), array_agg(file) into took_runs, took_files
+        from (select * from begun union all select * from moved) each;
+    end if;
+    if took_runs is not null then
         insert into naiad.inbox (run, file, start, upto, data, object, place, length, crc)
         select run, file, start, piece.upto, case object_name when '' then data end, nullif(object_name, ''),
             place, length, piece.crc
         from unnest(piece_runs, piece_files, starts, ends, bytes, places, lengths, piece_crcs)
-            as piece (run, file, start, upto, data, place, length, crc) join taken using (run, file)
-    ),
-    alive as (
-        insert into naiad.writer (run, name, state, seen_at)
-        select run, name, 'alive', now() from unnest(sign_runs, names) as sign (run, name)
-        join there on number = run order by run, name
-        on conflict (run, name) do update set state = excluded.state, seen_at = excluded.seen_at
-    ),
-    waits as (
-        insert into naiad.due (run, at, waiting)
-        select run, now() + make_interval(secs => seconds), size
-        from unnest(due_runs, sizes, take.waits) as due (run, size, seconds)
-        join there on number = run order by run
-        on conflict (run) do update set waiting = due.waiting + excluded.waiting,
-            at = case when due.waiting + excluded.waiting >= urgent then now() else least(due.at, excluded.at) end
-    )
-    select run, file from taken;
+            as piece (run, file, start, upto, data, place, length, crc)
+        join unnest(took_runs, took_files) as took (run, file) using (run, file);
+    end if;
+    insert into naiad.writer (run, name, state, seen_at)
+    select run, name, 'alive', now() from unnest(sign_runs, names) as sign (run, name)
+    where run = any(here) and not exists (
+        select from naiad.writer w
+        where w.run = sign.run and w.name = sign.name and w.state = 'alive'
+            and w.seen_at > now() - interval '{fresh} seconds'
+    ) order by run, name
+    on conflict (run, name) do update set state = excluded.state, seen_at = excluded.seen_at;
+    insert into naiad.due (run, at, waiting)
+    select run, now() + make_interval(secs => seconds), size
+    from unnest(due_runs, sizes, take.waits) as due (run, size, seconds) where run = any(here) order by run
+    on conflict (run) do update set waiting = due.waiting + excluded.waiting,
+        at = case when due.waiting + excluded.waiting >= urgent then now() else least(due.at, excluded.at) end;
+    return query select * from unnest(took_runs, took_files);
 end $$
 """
 """What the replicas call for each group of pieces, in functions because these keep their plans for a connection: a plan
@@ -198,7 +225,7 @@ def upgrade() -> None:
         op.execute(f"alter table naiad.inbox_{number} alter column data set storage external")
         op.execute(f"alter table naiad.run_chunk_{number} alter column data set storage external")
         op.execute(f"alter table naiad.run_pack_{number} alter column data set storage external")
-    for function in FUNCTIONS.split("$$;\n"):
+    for function in FUNCTIONS.format(few=FEW_FILES, fresh=SIGN_SECONDS).split("$$;\n"):
         op.execute(function if function.endswith("$$\n") else f"{function}$$")
     for name, columns in VIEWS.items():
         own = "where run = current_setting('naiad.run')::bigint"
