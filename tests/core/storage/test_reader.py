@@ -22,7 +22,7 @@ from hypothesis.extra import numpy as hnp
 
 from naiad.errors import DamagedData, DamageWarning, MissingField
 from naiad.kinds import DERIVED
-from naiad.ops import Assign, Delete, Strings, Tags
+from naiad.ops import Assign, Configure, Delete, Strings, Tags
 from naiad.settings import Tuning
 from naiad.storage.local.index import series, snapshot, tail
 from naiad.storage.local.index import snapshot as view_module
@@ -564,3 +564,47 @@ def test_run_that_is_resumed_while_its_fields_are_not_read_yet_is_followed(
     assert [3.5, 1.75, 9.0] == reader.points("a/7").values.tolist()
     assert [8.0] == reader.points("new").values.tolist()
     assert "running" == reader.state()
+
+
+UNUSUAL: dict[str, list[Any]] = {
+    "nothing": [],
+    "a deletion": [Delete("a/5", 5.0)],
+    "a field below a field": [Assign("a/5/below", "float", 0.5, 5.0)],
+    "two kinds at a path": [Assign("a/5", "string", "text", 5.0)],
+    "a file": [Assign("file", "file", '{"name": "x", "size": 3}', 5.0)],
+    "a rewind": [Strings("sys/rewinds", ['{"step": 0}'], [0], [5.0], False, 5.0)],
+    "a value of a derived field": [Assign("sys/size", "float", 0.5, 5.0)],
+}
+
+
+@pytest.mark.parametrize("unusual", UNUSUAL)
+def test_line_of_a_run_with_very_many_series_is_the_one_that_states_give(
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch, unusual: str
+) -> None:
+    writer = Writer.open(folder, first_ops=[Assign("sys/id", "string", "R-1", 1.0), Assign("n", "int", 3, 1.0)])
+    for number in range(120):
+        put(writer, f"a/{number}", [0, 2, 1], [number / 2, number / 4, number / 8])
+    put(writer, "nan", [0, 1], [math.nan, math.nan])
+    put(writer, "huge", [0, 1], [1e308, -1e308])
+    put(writer, "infinite", [0, 1, 2], [1.0, 2.0, math.inf])
+    writer.journal.write(
+        [
+            Strings("log", ["begun", "x" * 20_000], [0, 1], [2.0, 3.0], False, 2.0),
+            Tags("sys/tags", ["b", "a"], [], False, 2.0),
+            Configure("empty", None, None, "m", 2.0),
+            *UNUSUAL[unusual],
+        ]
+    )
+    fold(writer)
+    writer.stop()
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot, "MANY_FIELDS", 100)
+        reader = Reader(folder)
+        found, losses = reader.shown()
+        is_partial = reader.is_partial
+    expected, none = Reader(folder).shown()
+
+    # By their texts, as NaN does not equal itself.
+    assert sorted(map(repr, expected)) == sorted(map(repr, found))
+    assert none == losses
+    assert (unusual == "nothing") == is_partial

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -506,6 +507,12 @@ class Reader:
         """
 
         def find() -> tuple[Any, ...]:
+            summed = self._view.summed() if self._view.is_unread else None
+            if summed is not None:
+                aspects, projection, states = summed
+                whole = [(state, self._known_facts(state, set()) if state.kind in SERIES else None) for state in states]
+                losses = Losses((), _dropped(projection))
+                return aspects, whole, losses, [], projection, derived.values(projection, self.folder, looked)
             projection = self._view.projection
             dropped = _dropped(projection)
             whole, damaged, has_files = self._whole()
@@ -513,12 +520,12 @@ class Reader:
             stored = self._view.states_now(FILES, lost) if has_files else []
             whole = [each for each in whole if each[0].path not in lost] if lost else whole
             losses = Losses((*dict.fromkeys((*damaged, *lost)),), dropped)
-            return whole, losses, stored, derived.values(projection, self.folder, looked)
+            return {}, whole, losses, stored, projection, derived.values(projection, self.folder, looked)
 
-        whole, losses, stored, values = self._view.read(find)
+        aspects, whole, losses, stored, projection, values = self._view.read(find)
         # Outside the look at the folder: adding up the sizes of files may take long, and would be repeated with each
         # fold.
-        values[SIZE] += self._bytes_elsewhere(stored, self._view.projection.resolve)
+        values[SIZE] += self._bytes_elsewhere(stored, projection.resolve)
         found: list[tuple[str, str, Any]] = []
         for path, kind in DERIVED.items():
             found.append((path, kind, values[path]))
@@ -529,6 +536,7 @@ class Reader:
                 found.append((state.path, state.kind, value))
             except DamagedData:
                 losses = losses._replace(damaged=(*losses.damaged, state.path))
+        found += zip(aspects, repeat(POINTS), aspects.values())
         return found, losses
 
     def _whole(self) -> tuple[list[tuple[FieldState, Series | None]], list[str], bool]:

@@ -242,7 +242,7 @@ def _pack_alike(group: Sequence[Entry], fields: Sequence[int], columns: Sequence
     series: dict[int, Sequence[Any]] = {}
     others: dict[int, Sequence[Any]] = {}
     is_mixed = False
-    for number, column in zip(fields, columns, strict=True) if len(group) > 1 else ():
+    for number, column in zip(fields, columns, strict=True):
         if type(column[0]) is float:
             atoms[number] = column
             continue
@@ -252,7 +252,7 @@ def _pack_alike(group: Sequence[Entry], fields: Sequence[int], columns: Sequence
         else:
             others[number] = column
             is_mixed = is_mixed or float in types  # series of which some have no finite value
-    if is_mixed or len(group) == 1:
+    if is_mixed:
         for entry in group:
             yield pack([*map(entry.cells.get, FACTS)], dict(zip(fields, entry.cells.values(), strict=True)))
         return
@@ -474,6 +474,12 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     changed_rows: list[dict[str, object]] = []
     for own, group in alike.values():
         ats = [*map(numbers.__getitem__, group[0].cells)]
+        if len(group) == 1:
+            now = dict(zip(ats, group[0].cells.values(), strict=True))
+            cells.add(own[0], now)
+            packed = pack([*map(group[0].cells.get, FACTS)], now)
+            new_rows.append((*_container_row(own[0], group[0], packed), revision, revision))
+            continue
         columns = [*zip(*map(methodcaller("values"), map(attrgetter("cells"), group)), strict=True)]
         cells.add_columns(own, ats, columns)
         for number, entry, packed in zip(own, group, _pack_alike(group, ats, columns), strict=True):
@@ -489,7 +495,7 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         has_news = changed.keys() - signs or before.keys() - now.keys()
         changed_rows.append({**dict(zip(_WRITTEN, row, strict=True)), "changed": revision if has_news else None})
         old_keys += [(at, number) for at in before if at in changed or at not in now]
-        cells.add_columns([number], changed, zip(changed.values(), strict=True))
+        cells.add(number, changed)
     new_cells = cells.rows()
     connection.run_rows(_ADD_FIELD, new_fields)
     connection.run_rows(_ADD_CONTAINER, sorted(new_rows))
@@ -515,7 +521,21 @@ class _NewCells:
     def __init__(self, kinds: Mapping[int, str]) -> None:
         self._kinds = kinds
         self._rows: dict[Form, list[tuple[int, Iterable[tuple[Any, ...]]]]] = {}
+        self._alone: dict[Form, list[tuple[Any, ...]]] = {}
         self.tags: list[tuple[int, str, int]] = []
+
+    def add(self, container: int, cells: Mapping[int, Cell]) -> None:
+        """Add cells of one container, which may be very many: an iterator for each would take ten times as long."""
+        kinds, alone = self._kinds, self._alone
+        floats = alone.setdefault(_NUMBER, [])
+        for at, value in cells.items():
+            if type(value) is float:  # as most are: the same as below, without a call for each
+                floats.append((at, container, value))
+                continue
+            form, values = columns_of(kinds[at], value)
+            alone.setdefault(form, []).append((at, container, *values))
+            if kinds[at] == TAGS:
+                self.tags += zip(repeat(at), value, repeat(container))
 
     def add_columns(self, containers: Sequence[int], fields: Iterable[int], columns: Iterable[Sequence[Cell]]) -> None:
         """Add the cells of containers with the same fields, a column of values of one type for each field."""
@@ -548,6 +568,9 @@ class _NewCells:
         for form, parts in self._rows.items():
             parts.sort(key=itemgetter(0))
             found.append((form, chain.from_iterable(map(itemgetter(1), parts))))
+        for form, rows in self._alone.items():
+            rows.sort(key=itemgetter(0, 1))
+            found.append((form, rows))
         return found
 
 

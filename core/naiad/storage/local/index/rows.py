@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import math
 import sqlite3
 import sys
 import zlib
@@ -320,6 +321,27 @@ def field_state(number: int, path: str, kind: str, data: bytes, written: list[Op
     if state.shared is not None and len(state.writers_of_pieces()) != state.pieces:
         raise ValueError(f"{state.pieces} pieces have {len(state.writers_of_pieces())} writers")
     return state
+
+
+def aspects_in(data: bytes) -> list[Any] | None:
+    """`ASPECTS` out of the facts of a series of numbers; None of one without points.
+
+    Raises:
+        MsgspecError, ValueError: they are unusual, or no release writes them.
+    """
+    facts = _decode_field(data)
+    last, finite, spread = facts.last_value, facts.finite, facts.spread
+    is_of_several = facts.history is not None and facts.history.parts is not None
+    if is_of_several or facts.retired_at is not None or facts.value is not None or facts.tags:
+        raise ValueError("there is more to it than points of one writer")
+    if not facts.count:
+        return None
+    if facts.last_step is None or type(last) not in (int, float) or (finite and spread is None):
+        raise ValueError("a fact is missing")
+    if not finite or spread is None:
+        return [last, facts.minimum, facts.maximum, None, None]
+    variance = spread / finite if math.isfinite(spread) else math.inf
+    return [last, facts.minimum, facts.maximum, facts.total / finite, variance]
 
 
 def _ops_of(path: str, kind: str, facts: FieldFacts) -> list[Op]:

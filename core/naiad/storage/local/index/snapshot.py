@@ -21,7 +21,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
@@ -191,6 +191,15 @@ class Snapshot:
                 projection, _head, _positions, damages = index.load(connection)
             self._show(projection)
             self._note(damages)
+
+    def summed(self) -> tuple[Mapping[str, list[Any] | None], Projection, list[FieldState]] | None:
+        """`ASPECTS` of each series of numbers by path, the writers, and all other fields, of an index that is sealed.
+
+        Of fields that are unread; None where something about them is unusual.
+        """
+        with self._sealed() as (index, connection):
+            found = index.summed_fields(connection)
+        return None if found is None else (found[0], self._unread, found[1])
 
     @contextmanager
     def _sealed(self) -> Iterator[tuple[Index, Connection]]:
