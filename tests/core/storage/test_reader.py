@@ -102,6 +102,25 @@ def test_everything_acknowledged_before_the_call_is_seen(folder: RunDirectory, w
             fold(writer)
 
 
+def test_damaged_frame_of_very_many_fields_is_one_warning(folder: RunDirectory, writer: Writer) -> None:
+    """As one assigned dict is one frame; each of its fields is still listed as damaged."""
+    paths = [f"layers/{number:04d}" for number in range(3_000)]
+    writer.log([Assign(path, "int", 1, writer.now()) for path in paths])
+    writer.log([Assign("lr", "float", 0.1, writer.now())])
+    (file,) = folder.journal.glob("*.ops")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    reader = Reader(folder)
+
+    with pytest.warns(DamageWarning) as caught:
+        assert 0.1 == reader.value("lr")
+    told = [str(each.message) for each in caught if "are not ops" in str(each.message)]
+    assert 1 == len(told)
+    assert told[0].endswith('(field "layers/0000") and 2,999 other fields.')
+    assert set(paths) <= {damage.path for damage in reader.damages}
+
+
 def test_live_tail_is_read_on_from_where_it_was(
     folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ class Snapshot:
         self.folder = folder
         self._index_path = folder.index
         self.damages: list[Damage] = []
+        self._noted: set[Damage] = set()  # the same, to look one up
         self._lock = threading.RLock()
         self._is_held = False
         self._forget()
@@ -573,12 +574,17 @@ class Snapshot:
             self._index = None
 
     def _note(self, damages: list[Damage]) -> None:
-        for damage in damages:
-            if damage.path is not None:
-                self.refused[damage.path] = damage
-            if damage not in self.damages:
-                self.damages.append(damage)
-                warnings.warn(f"In run folder {self.folder.path}: {damage}.", DamageWarning, stacklevel=2)
+        self.refused.update((damage.path, damage) for damage in damages if damage.path is not None)
+        fresh = [damage for damage in dict.fromkeys(damages) if damage not in self._noted]
+        self._noted.update(fresh)
+        self.damages += fresh
+        # One damaged frame may be about very many fields; it is one warning.
+        frames: dict[tuple[str, str, int | None], list[Damage]] = {}
+        for damage in fresh:
+            frames.setdefault((damage.file, damage.what, damage.offset), []).append(damage)
+        for first, *others in frames.values():
+            more = f" and {len(others):,} other fields" if others else ""
+            warnings.warn(f"In run folder {self.folder.path}: {first}{more}.", DamageWarning, stacklevel=2)
 
 
 class _Moved(Exception):
