@@ -82,8 +82,8 @@ def folder(waiting: Writer, tmp_path: Path) -> RunDirectory:
 
 
 def only(folder: RunDirectory, suffix: str) -> Path:
-    (path,) = folder.journal.glob(f"*.{suffix}")
-    return path
+    """The file with all that was written; on a slow machine an empty segment for later is beside it."""
+    return min(folder.journal.glob(f"*.{suffix}"))
 
 
 def change(path: Path, at: int, new: bytes) -> None:
