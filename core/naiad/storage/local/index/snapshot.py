@@ -574,6 +574,8 @@ class Snapshot:
             self._index = None
 
     def _note(self, damages: list[Damage]) -> None:
+        if not damages:
+            return
         self.refused.update((damage.path, damage) for damage in damages if damage.path is not None)
         fresh = [damage for damage in dict.fromkeys(damages) if damage not in self._noted]
         self._noted.update(fresh)
