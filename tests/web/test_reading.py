@@ -232,6 +232,26 @@ def test_zoom_reaches_the_points(server: Server) -> None:
     assert columns["y"][78] == 9.0
 
 
+@pytest.mark.parametrize("ends", [(77_700, 77_800), (150_000, None), (None, 3_000), (60_000, 90_000), (5e9, 6e9)])
+def test_zoomed_chart_of_a_long_series_is_drawn_from_the_points_in_its_range(
+    server: Server, ends: tuple[float | None, float | None]
+) -> None:
+    """The whole series may be larger than the memory. The picture is that of all points."""
+    start, stop = ends
+    asked = {name: each for name, each in (("from_", start), ("to", stop)) if each is not None}
+    reply = server.send("GET", target("/chart", run=FULL, path="train/loss", buckets=300, **asked))
+    head, [columns] = drawn(reply)
+    every = server.send("GET", target("/chart", run=FULL, path="train/loss", buckets=300, points=True, **asked))
+    whole_head, [whole] = drawn(every)
+
+    assert (head["from"], head["to"]) == (whole_head["from"], whole_head["to"])
+    names = ("count", "first", "last", "min", "max", "not_finite")
+    assert [head["series"][0].get(name) for name in names] == [whole_head["series"][0].get(name) for name in names]
+    if head["series"][0]["mode"] == "points":
+        assert whole["x"].tolist() == columns["x"].tolist()
+        assert whole["y"].tolist() == columns["y"].tolist()
+
+
 def test_smoothing_is_that_of_all_raw_points(server: Server) -> None:
     [series] = server.get("/series", run="DIGITS-1", path="train/metric_0")["series"]
     mean, weight, expected = 0.0, 0.8, []

@@ -292,6 +292,16 @@ class RunReader(Protocol):
         """Return the number of the first point at or after a step, or only after it."""
         return int(self.points(path).steps.searchsorted(step, "right" if is_after else "left"))
 
+    def point_range(self, path: str, start: float | None, stop: float | None, most: int) -> PointPage | None:
+        """Return the points in a range of steps, with one on either side; None if more than `most` lie in it.
+
+        A range without a start or a stop is open there.
+        """
+        with self.moment():
+            first = 0 if start is None else self.point_place(path, start)
+            end = self.count(path) if stop is None else self.point_place(path, stop, is_after=True)
+            return None if end - first > most else self.point_page(path, max(0, first - 1), end + 1 - max(0, first - 1))
+
     def texts(self, path: str, *kinds: str, include_rewound: bool = False) -> Texts:
         """Return all points of a string series; of a file series each text is a file as stored."""
 

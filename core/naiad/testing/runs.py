@@ -459,6 +459,13 @@ class RunTests(StoreFixtures):
             for is_after in (False, True):
                 wanted = int(whole.steps.searchsorted(step, "right" if is_after else "left"))
                 assert wanted == reader.point_place(SERIES, step, is_after=is_after)
+        for begin, stop in ((None, 3.0), (49.9, 75.25), (98.0, None), (-5.0, -1.0), (1000.0, None), (None, None)):
+            found = reader.point_range(SERIES, begin, stop, len(steps))
+            assert found is not None
+            low = 0 if begin is None else int(whole.steps.searchsorted(begin))
+            high = len(steps) if stop is None else int(whole.steps.searchsorted(stop, "right"))
+            assert whole.values[max(0, low - 1) : high + 1].tolist() == found.points.values.tolist()
+            assert (reader.point_range(SERIES, begin, stop, max(0, high - low - 1)) is None) == (high > low)
 
     def test_pages_of_texts_join_those_of_several_writers(self, store: Store) -> None:
         """They are in the order of `texts`."""

@@ -379,11 +379,29 @@ def _loaded(reader: RunReader, path: str, takes: ChartWanted) -> tuple[Any, dict
     facts = _facts(reader, path, known)
     is_long = known.count // FINEST >= drawing.FINER * takes.buckets
     if is_long and takes.x == "step" and not takes.smooth and not takes.points:
+        few = _points_inside(reader, path, takes)
+        if few is not None:
+            return few, facts
         found = _stretches(reader, path, takes, known.count)
         # Stretches do not say where their values that are not finite lie, so such a series is drawn from its points.
         if int(found.finite.sum()) == known.count:
             return found, facts
     return _curve(reader, path, takes, known), facts
+
+
+def _points_inside(reader: RunReader, path: str, takes: ChartWanted) -> Curve | None:
+    """The points in the range of a request with one on either side; None if they are enough to be drawn as stretches.
+
+    Those of a long series are read by themselves: all of them may be more than the memory holds.
+    """
+    from naiad_web.server import chart as drawing
+
+    if takes.from_ is None and takes.to is None:
+        return None
+    # Two more, since the stretches at both ends may lie in the range in part.
+    most = (drawing.FINER * takes.buckets + 2) * FINEST
+    page = reader.point_range(path, takes.from_, takes.to, most)
+    return None if page is None else curve_of(reader, page.points, takes.x)
 
 
 def _stretches(reader: RunReader, path: str, takes: ChartWanted, count: int) -> Heights:

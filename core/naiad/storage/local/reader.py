@@ -355,6 +355,30 @@ class Reader:
 
         return self._series(path, find, POINTS)
 
+    def point_range(self, path: str, start: float | None, stop: float | None, most: int) -> PointPage | None:
+        """Return the points in a range of steps, with one on either side; None if more than `most` lie in it.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: some of its points are not as they were written.
+        """
+
+        def find(state: FieldState) -> PointPage | None:
+            if self._hidden(state) is not None:
+                whole = Points(*self._points(state)[0])
+                first = 0 if start is None else int(whole.steps.searchsorted(start, "left"))
+                end = len(whole.steps) if stop is None else int(whole.steps.searchsorted(stop, "right"))
+                begin = max(0, first - 1)
+                return None if end - first > most else PointPage.of(whole, begin, end + 1 - begin)
+            # One for all three questions: where it has to decode the whole series it does so once.
+            pages = self._point_pages(state)
+            first = 0 if start is None else pages.place(start)
+            end = pages.total if stop is None else pages.place(stop, is_after=True)
+            begin = max(0, first - 1)
+            return None if end - first > most else pages.page(begin, end + 1 - begin)
+
+        return self._series(path, find, POINTS)
+
     def _point_pages(self, state: FieldState) -> PointPages:
         from naiad.storage.local.index.point_pages import PointPages
 
