@@ -128,19 +128,18 @@ class Shipper:
             return None
         ends = line.shipment.ends()  # more may come faster than it is shipped, and is not waited for
         with self._changed:
-            problem = self._wait(line, ends, until)
-        if isinstance(problem, TimeoutError):
-            return ServerError(f"The server {line.shipment.client.url} did not take everything within {seconds:g} s.")
-        return problem
+            return self._wait(line, ends, until, seconds)
 
-    def _wait(self, line: Line, ends: dict[str, int], until: float) -> NaiadError | TimeoutError | None:
+    def _wait(self, line: Line, ends: dict[str, int], until: float, seconds: float) -> NaiadError | None:
         wanted = self._hurry(line)
         # A round that began before this call may have read the files before the last write, so a new one is waited
         # for.
         while line.clean < wanted and not (line.begun >= wanted and line.shipment.has(ends)):
             left = until - clock.monotonic()
             if left <= 0 or self._thread is None or not self._thread.is_alive():
-                return line.problem or TimeoutError()
+                return line.problem or ServerError(
+                    f"The server {line.shipment.client.url} did not take everything within {seconds:g} s."
+                )
             if line.failed < wanted:
                 self._changed.wait(min(left, MOST))
             elif not _may_pass(line):

@@ -15,7 +15,7 @@ from journal_server import TOKEN, JournalServer
 
 import naiad
 from naiad import api_tokens
-from naiad.errors import NotAuthorized, ServerWarning, SyncFailed, forget_warnings
+from naiad.errors import NotAuthorized, ServerUnreachable, ServerWarning, SyncFailed, forget_warnings
 from naiad.refs import FileRef
 from naiad.ship import shipper
 from naiad.ship.client import Client
@@ -459,3 +459,15 @@ def test_wrong_address_is_one_warning_and_training_goes_on(server: JournalServer
 
     assert 1 == len(caught)
     assert list(range(100)) == steps(folder_of(store))
+
+
+def test_wait_for_a_server_that_is_away_tells_why_it_is_not_reached(server: JournalServer) -> None:
+    run = naiad.init_run(store=server.url, project="p")
+    server.stop()
+    run["loss"].append(0.5)
+    with pytest.warns(ServerWarning):
+        problem = shipper.of_process.flush(run._run.uid, 60)
+    run.stop(seconds=0.1)
+    server.start()
+
+    assert isinstance(problem, ServerUnreachable)
