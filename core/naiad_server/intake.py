@@ -116,7 +116,7 @@ class _Lane:
         idle_since, began = clock.monotonic(), -math.inf
         while True:
             # The time limit is for the checkpoint, which is due without any request too.
-            self._is_wanted.wait(CHECKPOINT_SECONDS)
+            self._is_wanted.wait(0 if self._is_over.is_set() else CHECKPOINT_SECONDS)
             if (early := began + self.spacing - clock.monotonic()) > 0:
                 self._is_over.wait(early)
             is_over = self._is_over.is_set()  # read first: all that was added before is in this group or a later one

@@ -21,30 +21,34 @@ else:
         """The protocol of one connection."""
 
         _head = 0
-        _is_body = False
         _turns = 0
-        """How often a head or a body has ended."""
+        """How many heads, parts of bodies and ends of bodies have come."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
             """Begin a connection."""
             super().connection_made(CorkedTransport(transport))  # type: ignore[arg-type]  # the part that uvicorn uses
 
         def data_received(self, data: bytes) -> None:
-            """Take some bytes; a head that does not end is answered with 400."""
+            """Take some bytes; a head that does not end is answered with 400, and so are lines behind a body."""
             turns = self._turns
             super().data_received(data)
-            self._head = 0 if self._is_body or turns != self._turns else self._head + len(data)
+            self._head = 0 if turns != self._turns else self._head + len(data)
             if self._head > MOST_HEAD and not self.transport.is_closing():
                 self.send_400_response("Invalid HTTP request received.")
 
         def on_headers_complete(self) -> None:
             """Begin the body."""
-            self._is_body, self._turns = True, self._turns + 1
+            self._turns += 1
             super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            """Take a part of the body; header lines may follow it too."""
+            self._turns += 1
+            super().on_body(body)
 
         def on_message_complete(self) -> None:
             """End the request."""
-            self._is_body, self._turns = False, self._turns + 1
+            self._turns += 1
             super().on_message_complete()
 
     Protocol = FastProtocol

@@ -207,16 +207,19 @@ def test_empty_file_is_sealed(replicas: tuple[Receiver, Receiver]) -> None:
     assert (64, True) == second.received(run)[SEG]
 
 
+@pytest.mark.parametrize("is_alone", [True, False])
 def test_run_that_is_deleted_meanwhile_takes_nothing_and_leaves_nothing(
-    cluster: Cluster, replicas: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
+    is_alone: bool, cluster: Cluster, replicas: tuple[Receiver, Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether or not the group has bytes of a run that is there."""
     first, second = replicas
     run, other = registered(first), registered(first)
     numbered(cluster, run)
     Meanwhile(first, monkeypatch).do(lambda: delete(second, run))
-    accepted = first.accept([points(run, 0, 10), points(other, 0, 1)], writers={(run, "writer"): True})
+    others = [] if is_alone else [points(other, 0, 1)]
+    accepted = first.accept([points(run, 0, 10), *others], writers={(run, "writer"): True})
 
-    assert {(other, SEG)} == set(accepted.files)
+    assert {each.run for each in others} == {run for run, _file in accepted.files}
     assert [0, 0, 0, 0] == [rows(cluster, run, table) for table in ("inbox", "received", "writer", "due")]
 
 

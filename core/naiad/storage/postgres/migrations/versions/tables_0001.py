@@ -126,7 +126,7 @@ declare
     took_runs bigint[];
     took_files text[];
 begin
-    select array_agg(number) into here from (
+    select coalesce(array_agg(number), array[]::bigint[]) into here from (
         select number from naiad.run where number = any(runs || sign_runs || due_runs) order by number for key share
     ) locked;
     if cardinality(files) <= {few} then
