@@ -165,7 +165,8 @@ def test_pieces_of_a_run_that_goes_on_stay_few_and_its_large_chunks_as_they_are(
             projection, *_rest = opened(folder).load(connection)
         most = max(most, *(state.pieces for state in projection.of_kinds(["float_series", "string_series"])))
         if is_merged:
-            assert max(rows_of(folder, "chunk"), rows_of(folder, "pack")) < 20
+            assert rows_of(folder, "chunk") < 20
+            assert rows_of(folder, "pack") <= MOST_PIECES + 1
     with opened(folder).view() as connection:
         now = opened(folder).chunks(connection, 1)
     other.stop()
@@ -174,6 +175,35 @@ def test_pieces_of_a_run_that_goes_on_stay_few_and_its_large_chunks_as_they_are(
     assert large == now[0]
     assert 70_000 + 100 * 600 == sum(row.count for row in now) == Reader(folder).count("long")
     assert [] == Reader(folder).damages
+
+
+def test_packs_without_small_pieces_stay_as_they_are_while_another_series_is_merged(
+    folder: RunDirectory, writer: Writer
+) -> None:
+    for each in range(50):
+        put(writer, f"short/{each}", list(range(100)))
+    fold(writer)
+    with opened(folder).view() as connection:
+        before = [*opened(folder).all_rows(connection, "pack", range(1, 100), [])]
+    for each in range(40):
+        put(writer, "long", list(range(600 * each, 600 * each + 600)))
+        fold(writer)
+
+    assert merge(opened(folder))
+    assert 1 == rows_of(folder, "chunk")
+    with opened(folder).view() as connection:
+        assert before == [*opened(folder).all_rows(connection, "pack", range(1, 100), [])]
+    assert not merge(opened(folder))
+
+
+def test_chunks_of_long_texts_are_not_written_anew_again_and_again(folder: RunDirectory, writer: Writer) -> None:
+    """A bar of progress: megabytes that take kilobytes on the disk."""
+    for each in range(MOST_PIECES + 3):
+        writer.log([Strings("log", ["=" * 4_500_000], [each], [float(each)], False, writer.now())])
+        fold(writer)
+
+    assert not merge(opened(folder))
+    assert MOST_PIECES + 3 == len(Reader(folder).texts("log").texts)
 
 
 def test_damaged_run_is_not_merged(folder: RunDirectory, writer: Writer) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from naiad.kinds import POINTS
 from naiad.storage.local.index.chunk_rows import CHUNK_TYPES, EVERY_CHUNK, ChunkRow, chunk_key
 from naiad.storage.local.index.columns import ChunkDamaged
-from naiad.storage.local.index.index import Extent, Index, extents_of
+from naiad.storage.local.index.index import ChunkSize, Index, extents_of
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import coarser, decode_pyramid
 from naiad.storage.local.index.rows import PYRAMID_TYPES, PackRow, PyramidRow, is_whole_pack, typed
@@ -124,7 +124,7 @@ class PostgresIndex(Index):
                 own = (0, 0, None) if data is None else (len(rows), sum(row.count for row in rows), data)
                 self._run_own(connection, ADD_COARSE, field, first, *own)
 
-    def extents(self, connection: Connection) -> dict[int, list[Extent]]:
+    def extents(self, connection: Connection) -> dict[int, list[ChunkSize]]:
         """The extents of all chunks by field."""
         return extents_of(self._rows(connection, EXTENTS))
 

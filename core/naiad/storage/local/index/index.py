@@ -68,7 +68,7 @@ MOST_FAILURES = 200_000
 """Queries for rows on damaged pages: seconds, and more than the rows of any page that a true index could lose."""
 
 
-class Extent(NamedTuple):
+class ChunkSize(NamedTuple):
     """A chunk without its content: its number in its series, its points, and the bytes that are stored of these."""
 
     number: int
@@ -323,7 +323,7 @@ class Index:
             rows = self.all_rows(connection, "pack", range(1, self.head(connection).next_pack), [])
         return [row for row in rows if is_whole_pack(row) and row.first_field <= field_id <= row.last_field]
 
-    def extents(self, connection: Connection) -> dict[int, list[Extent]]:
+    def extents(self, connection: Connection) -> dict[int, list[ChunkSize]]:
         """The extents of all chunks by field.
 
         Raises:
@@ -566,11 +566,11 @@ def _in_field(sql: Any, t: Any) -> Any:
     return (t.chunk.c.key >= sql.bindparam("low")) & (t.chunk.c.key < sql.bindparam("high"))
 
 
-def extents_of(rows: Iterable[tuple[int, int, int]]) -> dict[int, list[Extent]]:
+def extents_of(rows: Iterable[tuple[int, int, int]]) -> dict[int, list[ChunkSize]]:
     """Return the extents of chunks by field, from key, points and bytes of each."""
-    found: dict[int, list[Extent]] = {}
+    found: dict[int, list[ChunkSize]] = {}
     for key, count, size in rows:
-        found.setdefault(key >> FIELD_SHIFT, []).append(Extent(key & (EVERY_CHUNK.stop - 1), count, size))
+        found.setdefault(key >> FIELD_SHIFT, []).append(ChunkSize(key & (EVERY_CHUNK.stop - 1), count, size))
     return found
 
 

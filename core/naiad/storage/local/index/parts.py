@@ -117,6 +117,11 @@ def add_texts(state: FieldState, rows: list[TextRow], changes: Changes, writer: 
         _add_text_chunk(state, part, changes, writer)
 
 
+def text_chunks(rows: list[TextRow]) -> int:
+    """Return the number of chunks that `add_texts` makes of them."""
+    return sum(1 for _part in _text_parts(rows))
+
+
 def _add_chunk(
     state: FieldState, count: int, heights: bytes | None, data: bytes, changes: Changes, writer: str
 ) -> None:
