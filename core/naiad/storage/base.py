@@ -295,7 +295,8 @@ class RunReader(Protocol):
     def point_range(self, path: str, start: float | None, stop: float | None, most: int) -> PointPage | None:
         """Return the points in a range of steps, with one on either side; None if more than `most` lie in it.
 
-        A range without a start or a stop is open there.
+        None too if all points of the series have to be read for them, as `points` does. A range without a start or a
+        stop is open there.
         """
         with self.moment():
             first = 0 if start is None else self.point_place(path, start)

@@ -461,7 +461,9 @@ class RunTests(StoreFixtures):
                 assert wanted == reader.point_place(SERIES, step, is_after=is_after)
         for begin, stop in ((None, 3.0), (49.9, 75.25), (98.0, None), (-5.0, -1.0), (1000.0, None), (None, None)):
             found = reader.point_range(SERIES, begin, stop, len(steps))
-            assert found is not None
+            if found is None:
+                assert has_gone_back  # a store may have to read all points then
+                continue
             low = 0 if begin is None else int(whole.steps.searchsorted(begin))
             high = len(steps) if stop is None else int(whole.steps.searchsorted(stop, "right"))
             assert whole.values[max(0, low - 1) : high + 1].tolist() == found.points.values.tolist()

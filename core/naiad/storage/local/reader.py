@@ -365,13 +365,10 @@ class Reader:
 
         def find(state: FieldState) -> PointPage | None:
             if self._hidden(state) is not None:
-                whole = Points(*self._points(state)[0])
-                first = 0 if start is None else int(whole.steps.searchsorted(start, "left"))
-                end = len(whole.steps) if stop is None else int(whole.steps.searchsorted(stop, "right"))
-                begin = max(0, first - 1)
-                return None if end - first > most else PointPage.of(whole, begin, end + 1 - begin)
-            # One for all three questions: where it has to decode the whole series it does so once.
+                return None
             pages = self._point_pages(state)
+            if not pages.is_apart:
+                return None
             first = 0 if start is None else pages.place(start)
             end = pages.total if stop is None else pages.place(stop, is_after=True)
             begin = max(0, first - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -56,7 +57,6 @@ class PointPages:
         self._heads, self._refuse, self._state = heads, refuse, state
         # One chunk at a time: those of a series of three million points took as much memory as the points of a page.
         self._fetch = fetch
-        self._whole: Columns | None = None
         self._extents: list[Extent] = []
         self._late = join([part for _writer, part in tail])
         writers = {*(state.writers_of_pieces() if state.pieces else ()), *(writer for writer, _part in tail)}
@@ -66,9 +66,14 @@ class PointPages:
             if count != state.series.count or len(heads) != state.pieces:
                 raise refuse(state.path, INDEX, f"{count} of its {state.series.count} points are there")
             self._extents = [self._extent(head, known) for head in heads]
-        if len(writers) > 1 or shares or not self._is_in_order():
-            self._whole = read_points(state, fetch(EVERY_CHUNK), shares, tail, refuse)
+        self._all = partial(read_points, state, shares=shares, tail=tail, refuse=refuse)
+        self.is_apart = len(writers) < 2 and not shares and self._is_in_order()
+        """Whether some points are read without the others."""
         self._counts = np.array([0, *(head.count for head in heads), len(self._late.values)]).cumsum()
+
+    @cached_property
+    def _whole(self) -> Columns | None:
+        return None if self.is_apart else self._all(self._fetch(EVERY_CHUNK))
 
     @property
     def total(self) -> int:
