@@ -16,7 +16,7 @@ def run_locked(lock: threading.RLock, seconds: float, action: Callable[[], objec
 
     A thread that holds the lock already, such as one in a signal handler, does not wait.
     """
-    owned: Any = lock._is_owned  # type: ignore[attr-defined]  # as `threading.Condition` asks
+    owned: Any = lock._is_owned  # type: ignore[attr-defined]  # `threading.Condition` uses it too
     if owned():
         with lock:
             action()

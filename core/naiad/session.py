@@ -214,6 +214,7 @@ class Session:
             gone: list[Field] = []
             for path in self._tree.paths():
                 known = self._tree.get(path)
+                # No `if`: see tests/core/storage/test_locks.py.
                 gone += [known] if known is not None and kinds.get(path) != known.kind else []
             for known in gone:
                 self._forget(known)
@@ -395,11 +396,11 @@ class Session:
             return
         with self.lock:
             self.writer.rewind(path, above, is_first=is_first, but=tuple(but))
-            self._tell_rewound(path)
+            self._rewind_fields(path)
         if wait or self.is_sync:
             self._wait()
 
-    def _tell_rewound(self, path: str) -> None:
+    def _rewind_fields(self, path: str) -> None:
         for each in self.tree.paths(path):
             field = self.tree.get(each)
             if isinstance(field, Series):

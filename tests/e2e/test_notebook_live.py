@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,11 +108,9 @@ def kernel() -> Iterator[Kernel]:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the packages of the notebook
-def test_run_is_drawn_live_and_its_output_ends_as_the_static_form(kernel: Kernel, tmp_path: Path) -> None:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def test_run_is_drawn_live_and_its_output_ends_as_the_static_form(
+    kernel: Kernel, chromium: Any, tmp_path: Path
+) -> None:
     kernel.run(BEGIN.format(store=str(tmp_path / "store")))
     kernel.run("run")
     kernel.run(GROW)
@@ -132,24 +129,23 @@ def test_run_is_drawn_live_and_its_output_ends_as_the_static_form(kernel: Kernel
     assert [1.0, None, 2.0] == begun["shown"]["series"][0]["mean"]
     assert ["bad", "train/loss", "val/acc"] == [each["path"] for each in grown["series"]]
     assert len(json.dumps(grown)) < 60_000
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 900, "height": 500})
-        troubles: list[str] = []
-        requests: list[str] = []
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.set_content(PAGE)
-        page.evaluate(RENDER, [begun["_esm"], begun["_css"], begun["shown"]])
-        page.wait_for_selector(".naiad canvas", timeout=30_000)
-        page.wait_for_function(f"({DRAWN})().every((drawn) => drawn > 20)", timeout=30_000)
-        page.evaluate("(shown) => window.put(shown)", grown)
-        page.wait_for_function(f"({DRAWN})().filter((drawn) => drawn > 20).length === 3", timeout=30_000)
-        captions = page.locator(".naiad figcaption").all_inner_texts()
-        header = page.locator(".naiad header").inner_text()
-        page.evaluate("() => window.end()")
-        left = page.locator(".naiad canvas").count()
-        browser.close()
+    context = chromium.new_context(viewport={"width": 900, "height": 500})
+    page = context.new_page()
+    troubles: list[str] = []
+    requests: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.set_content(PAGE)
+    page.evaluate(RENDER, [begun["_esm"], begun["_css"], begun["shown"]])
+    page.wait_for_selector(".naiad canvas", timeout=30_000)
+    page.wait_for_function(f"({DRAWN})().every((drawn) => drawn > 20)", timeout=30_000)
+    page.evaluate("(shown) => window.put(shown)", grown)
+    page.wait_for_function(f"({DRAWN})().filter((drawn) => drawn > 20).length === 3", timeout=30_000)
+    captions = page.locator(".naiad figcaption").all_inner_texts()
+    header = page.locator(".naiad header").inner_text()
+    page.evaluate("() => window.end()")
+    left = page.locator(".naiad canvas").count()
+    context.close()
 
     assert [] == troubles
     assert [] == [url for url in requests if not url.startswith("blob:")]

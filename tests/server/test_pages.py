@@ -37,7 +37,10 @@ def page(chromium: Any) -> Iterator[Any]:
     found = context.new_page()
     found.set_default_timeout(60_000)
     troubles: list[str] = []
-    found.on("console", lambda each: troubles.append(each.text) if each.type in ("error", "warning") else None)
+    found.on(
+        "console",
+        lambda each: troubles.append(f"{each.text} {each.location}") if each.type in ("error", "warning") else None,
+    )
     found.on("pageerror", lambda error: troubles.append(str(error)))
     yield found
     context.close()

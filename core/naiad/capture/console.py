@@ -77,7 +77,7 @@ class Console:
             thread.join(max(0.0, until - clock.monotonic()))
 
     def _leave(self, listener: Listener, until: float) -> list[threading.Thread | PeriodicThread]:
-        """Return the threads that nothing needs any more."""
+        """Remove the listener, and return the threads that end if it was the last one."""
         if self._diversion is not None:
             streams.flush(self._diversion.numbers)  # so that it passes through the relay, and is kept
             self._diversion.drain(until)

@@ -97,8 +97,8 @@ def test_lock_is_free_after_an_interrupt_at_any_moment_of_taking_it() -> None:
         [sys.executable, "-c", sends, str(threading.main_thread().native_id), str(signal.SIGUSR1.value)]
     )
     try:
-        until = time.monotonic() + 3
-        while cuts < 300 and time.monotonic() < until:
+        until = time.monotonic() + 60  # of a busy machine; usually it takes a second
+        while cuts < 200 and time.monotonic() < until:
             try:
                 is_armed = True
                 runs()
@@ -110,7 +110,7 @@ def test_lock_is_free_after_an_interrupt_at_any_moment_of_taking_it() -> None:
         sender.kill()
         sender.wait()
         signal.signal(signal.SIGUSR1, earlier)
-    assert cuts > 20
+    assert cuts == 200
 
 
 def test_lock_that_is_not_free_in_time_is_not_waited_for_any_longer() -> None:

@@ -117,7 +117,7 @@ def test_damaged_frame_of_very_many_fields_is_one_warning(folder: RunDirectory, 
         assert 0.1 == reader.value("lr")
     told = [str(each.message) for each in caught if "are not ops" in str(each.message)]
     assert 1 == len(told)
-    assert told[0].endswith('(field "layers/0000") and 2,999 other fields.')
+    assert told[0].endswith('(field "layers/0000") and 2,999 more.')
     assert set(paths) <= {damage.path for damage in reader.damages}
 
 

@@ -585,7 +585,7 @@ class Snapshot:
         for damage in fresh:
             frames.setdefault((damage.file, damage.what, damage.offset), []).append(damage)
         for first, *others in frames.values():
-            more = f" and {len(others):,} other fields" if others else ""
+            more = f" and {len(others):,} more" if others else ""
             warnings.warn(f"In run folder {self.folder.path}: {first}{more}.", DamageWarning, stacklevel=2)
 
 

@@ -230,7 +230,7 @@ class Sums:
                     self._look(segment)
                 for name, size, sequence in ops:
                     if self._ops.get(name) == size:
-                        continue
+                        continue  # no block below `if`: see tests/core/storage/test_locks.py
                     self._ops[name] = size
                     low, high = sequence & 0xFFFFFFFF, sequence >> 32
                     self._new.append(Entry(FRAMES, _number(name), end=size, low=low, high=high))
