@@ -44,6 +44,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+DRIVERS: list[Any] = []
+"""Kept until the process ends, since the collection of garbage would warn of their open pipes."""
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """The browser that the machine has: one for all tests of a worker, since a second playwright could not begin."""
@@ -53,10 +57,12 @@ def chromium() -> Iterator[Any]:
             "no Chromium is installed (Debian: apt-get install chromium)"
         )
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=[f"--{flag}" for flag in FLAGS.split()])
-        yield browser
-        browser.close()
+    started = playwright.sync_playwright().start()
+    browser = started.chromium.launch(executable_path=program, args=[f"--{flag}" for flag in FLAGS.split()])
+    yield browser
+    browser.close()
+    # Not stopped: after a Jupyter client has run in this process, that waits for ever. The driver ends with it.
+    DRIVERS.append(started)
 
 
 @pytest.fixture
