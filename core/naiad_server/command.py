@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 PORT = 8128
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ROLES = ("viewer", "contributor", "owner", "admin")
-OBJECT_DAYS = 7
-"""The age of an object that nothing refers to before it is deleted: a backup of the database may refer to it."""
 QUOTAS = ("runs", "fields-per-run", "points-per-day", "content-bytes", "requests-per-second")
 
 
@@ -320,13 +318,22 @@ def verify(context: click.Context) -> None:
     help="Also purge items that have been in the trash for this many days.",
 )
 @click.option("--project", help="Only items of this project.")
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(min=0),
+    help="Of a database: days for which content stays when nothing refers to it any more; by default 7, or 30 while "
+    "no backup is noted.",
+)
 @click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; print what would be deleted.")
 @click.pass_obj
-def gc(place: Any, trash_days: float | None, project: str | None, is_dry: bool) -> None:
+def gc(place: Any, trash_days: float | None, project: str | None, keep_days: float | None, is_dry: bool) -> None:
     """Free the content of files that nothing refers to; with --trash-days also empty the trash of old items.
 
     Nothing is deleted by age without this command. Content used in the last ten minutes stays. The server may
     run meanwhile; runs in the trash that are protected or being written stay.
+
+    Beside a database, content stays that a restore of the last backup may need, as noted by `naiad server backed-up`.
+    It is freed by the command that runs some days after the one that first found it without a reference: run it daily.
 
     Example: naiad server --store /data/naiad gc --trash-days 30
     """
@@ -347,7 +354,9 @@ def gc(place: Any, trash_days: float | None, project: str | None, is_dry: bool) 
                 click.echo(f"deleted\t{item.id}")
                 if not is_dry:
                     tokens.note("command", "container.delete", item.id)
-    for name, size in upkeep.collect(days=OBJECT_DAYS, is_dry=is_dry):
+    if _is_database(place) and upkeep.backup() is None:
+        click.echo("No backup of the database is noted: naiad server backed-up", err=True)
+    for name, size in upkeep.collect(keep_days, is_dry=is_dry):
         click.echo(f"freed\t{name}\t{size}")
 
 
@@ -395,6 +404,26 @@ def restored(place: Any) -> None:
         raise click.UsageError("For a folder, use naiad sync --verify where runs are made; or name a --database.")
     place.upkeep().renew_epoch()
     click.echo("Clients send again the bytes that are missing here.")
+
+
+@server.command("backed-up")
+@click.argument("began", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]))
+@click.pass_obj
+def backed_up(place: Any, began: datetime) -> None:
+    """Note that a backup of the database is complete, which began at a time with its zone, as 2026-12-01T03:00:00Z.
+
+    `naiad server gc` then keeps all content that a restore of it needs, and of the last 7 days. Older backups may miss
+    content: give the begin of the oldest one that you may restore.
+
+    Example: naiad server --database postgresql://db/naiad --objects s3://bucket/naiad backed-up 2026-12-01T03:00:00Z
+    """
+    if not _is_database(place):
+        raise click.UsageError("A backup of a folder has its content too; or name a --database.")
+    if began > datetime.now(timezone.utc):
+        raise click.UsageError(f"{began.isoformat()} is in the future: give the time at which the backup began.")
+    tokens = _tokens(place)
+    place.upkeep().note_backup(began.timestamp())
+    tokens.note("command", "backup.note", began.isoformat())
 
 
 def _database(own: Path | None, url: str | None, objects: str | None, role: str) -> Database | None:

@@ -193,19 +193,27 @@ class Moto:
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/{self.bucket}", method="PUT")
         urllib.request.urlopen(asked, timeout=SECONDS).close()
 
+    def client(self) -> Any:
+        """A client that signs its requests: without that, the content of an object is denied."""
+        import boto3
+
+        place = self.environment
+        return boto3.client(
+            "s3",
+            endpoint_url=place["AWS_ENDPOINT_URL"],
+            region_name=place["AWS_REGION"],
+            aws_access_key_id=place["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=place["AWS_SECRET_ACCESS_KEY"],
+        )
+
     def all(self) -> Iterator[tuple[str, bytes]]:
         """Name and content of every object."""
-        place = f"http://127.0.0.1:{self.port}/{self.bucket}"
-        with urllib.request.urlopen(f"{place}?list-type=2", timeout=SECONDS) as answer:
-            names = re.findall(r"<Key>(.*?)</Key>", answer.read().decode())
-        for name in names:
-            try:
-                with urllib.request.urlopen(f"{place}/{name}", timeout=SECONDS) as answer:
-                    yield name, answer.read()
-            except urllib.error.HTTPError as error:
-                error.close()
-                if error.code not in (403, 404):  # a worker has removed it since; moto then denies the unsigned request
-                    raise
+        client = self.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
+            for each in page.get("Contents", []):
+                # a worker may remove it meanwhile
+                with contextlib.suppress(client.exceptions.NoSuchKey):
+                    yield each["Key"], client.get_object(Bucket=self.bucket, Key=each["Key"])["Body"].read()
 
     def stop(self) -> None:
         if self.process is not None:
@@ -322,18 +330,8 @@ class SeaweedFS(Moto):
             )  # fmt: skip
 
     def make_bucket(self) -> None:
-        import boto3  # signs requests, which this server wants and moto does not
-
-        place = self.environment
-        client = boto3.client(
-            "s3",
-            endpoint_url=place["AWS_ENDPOINT_URL"],
-            region_name=place["AWS_REGION"],
-            aws_access_key_id=place["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=place["AWS_SECRET_ACCESS_KEY"],
-        )
         wait_for(lambda: answers(self.port), "the start of SeaweedFS")
-        client.create_bucket(Bucket=self.bucket)
+        self.client().create_bucket(Bucket=self.bucket)
 
 
 class Replica:

@@ -320,8 +320,29 @@ class Upkeep(Protocol):
             StorageError: the database or the objects cannot be used now.
         """
 
-    def collect(self, days: float, *, is_dry: bool = False) -> list[tuple[str, int]]:
-        """Free objects of some days and older to which nothing refers; return their names and sizes.
+    def backup(self) -> float | None:
+        """Return the time at which the last backup that was noted began; None if none was.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+
+    def note_backup(self, began: float) -> None:
+        """Note a completed backup of the database, by the time at which it began.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+
+    def collect(self, days: float | None = None, *, is_dry: bool = False) -> list[tuple[str, int]]:
+        """Free objects to which nothing refers, and did not for some days and since before the last backup.
+
+        Args:
+            days: for which they stay; by default 7 if a backup is noted, else 30.
+            is_dry: whether nothing is changed.
+
+        Returns:
+            Their names and sizes.
 
         Raises:
             DamagedData: a container cannot be read, so that its files are not known; nothing is freed.

@@ -34,7 +34,19 @@ class FolderUpkeep:
                     rows = [str(error)]
             yield from ((path.name, row) for row in rows if row != "ok")
 
-    def collect(self, days: float, *, is_dry: bool = False) -> list[tuple[str, int]]:  # noqa: ARG002 (of the interface)
+    def backup(self) -> float | None:
+        """Return None: a backup of a folder has its content too."""
+        return None
+
+    def note_backup(self, began: float) -> None:
+        """Do nothing: a backup of a folder has its content too."""
+
+    def collect(
+        self,
+        days: float | None = None,  # noqa: ARG002 (of the interface)
+        *,
+        is_dry: bool = False,
+    ) -> list[tuple[str, int]]:
         """Free content that no run refers to, but that of the last ten minutes; the days do not count."""
         found = collect(self._layout, grace=GRACE_SECONDS, is_dry=is_dry)
         return [(file.name, file.size) for file in found]

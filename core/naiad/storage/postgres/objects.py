@@ -280,6 +280,17 @@ class Objects:
         with self._breaker.request():
             return self._size(name)
 
+    def has(self, name: str) -> bool:
+        """Whether there is an object of a name.
+
+        Raises:
+            StorageError: the store of objects does not answer.
+        """
+        try:
+            return self.size(name) >= 0
+        except DamagedData:
+            return False
+
     def _size(self, name: str) -> int:
         try:
             return int(obstore.head(self._store, self._place(name))["size"])

@@ -37,7 +37,7 @@ from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, suffix_of
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating, temporary
-from naiad.storage.postgres.connection import POOL, RunDatabase, autocommit, refusal, transaction
+from naiad.storage.postgres.connection import GC_LOCK, POOL, RunDatabase, autocommit, refusal, transaction
 from naiad.storage.postgres.folding import LOCK_SECONDS, Folder
 from naiad.storage.postgres.notices import CHANGED, DUE, Sender
 from naiad.storage.postgres.objects import Objects, blob_name
@@ -399,13 +399,19 @@ class Receiver:
             yield content
             stream.flush()
             content.require(sha256)
-            self._objects.put(blob_name(sha256), Path(stream.name))
-        with transaction(self._engine) as raw:
-            raw.execute(
-                "insert into naiad.content (project, sha256, size) values (%s, %s, %s) "
-                "on conflict (project, sha256) do update set made_at = now(), size = excluded.size",
-                [project, sha256, content.size],
-            )
+            name = blob_name(sha256)
+            self._objects.put(name, Path(stream.name))
+            with transaction(self._engine) as raw:
+                raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
+                raw.execute(
+                    "insert into naiad.content (project, sha256, size) values (%s, %s, %s) "
+                    "on conflict (project, sha256) do update set made_at = now(), size = excluded.size",
+                    [project, sha256, content.size],
+                )
+                raw.execute("delete from naiad.unreferenced where object = %s", [name])
+            # gc may have freed it before it had the row; from now on it does not.
+            if not self._objects.has(name):
+                self._objects.put(name, Path(stream.name))
 
     def fields(self, run: RunId) -> int:
         """Return how many fields a run has, as far as it is folded."""

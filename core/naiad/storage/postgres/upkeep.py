@@ -1,7 +1,13 @@
 """Upkeep of a database and its objects: reading all of it again, and freeing objects that nothing refers to.
 
-An object is freed when no row refers to it and it is older than some days, which have to reach back before the latest
-backup of the database: a restored row must find its object.
+A restored row must find its object. So gc notes when it first saw an object without a row that refers to it, and frees
+it once that was before the last backup began and some days ago. Its age says nothing: of a run that is deleted after
+the backup, all objects are older than that.
+
+    gc                                               replica that takes the same content again
+    1 which objects have no row?                     1 put the object
+    2 note new ones, forget those that have a row    2 lock (shared) -- row, no note -- commit
+    3 lock -- again: has it a row? -- delete         3 is the object still there? put it again
 """
 
 from __future__ import annotations
@@ -9,26 +15,49 @@ from __future__ import annotations
 import contextlib
 import datetime
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy.engine import Engine
 
+from naiad import clock
 from naiad.container_kinds import RunId, kind_named
 from naiad.errors import DamagedData, DamageWarning
 from naiad.kinds import POINTS, TEXTS
 from naiad.storage.base import Store
 from naiad.storage.local.files import stored_files
-from naiad.storage.postgres.connection import transaction
+from naiad.storage.postgres.connection import GC_LOCK, transaction
 from naiad.storage.postgres.folding import MOST_FAILURES
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.reader import PostgresReader
 
 PIECE = 1024 * 1024
+DAY = 86_400.0
+BACKED_UP_DAYS = 7.0
+"""The days for which content stays without a reference, if a backup is noted."""
+UNKNOWN_DAYS = 30.0
+"""The same if none is: it may be as old as this."""
+SENT_DAYS = 7.0
+"""The days for which content that was sent waits for the op that refers to it."""
+STORED_DAYS = 1.0
+"""An object that was stored so lately may get its row only now."""
+MARGIN_SECONDS = 3600.0
+"""By which an object is without a reference before a backup begins: the clock that names the begin is another one."""
+BATCH = 1000
+"""Objects that are deleted under one lock; an S3 server takes so many in one request."""
 REFERRED = """
 select object from naiad.inbox where object is not null
 union select object from naiad.run_chunk where object is not null
 union select object from naiad.run_pack where object is not null
+"""
+HORIZON = "select extract(epoch from now())::float8, extract(epoch from backed_up_at)::float8 from naiad.about"
+MARKS = "select object, extract(epoch from since)::float8 from naiad.unreferenced"
+MARK = """
+insert into naiad.unreferenced (object, since) select object, to_timestamp(%s) from unnest(%s::text[]) as new (object)
+on conflict do nothing
+"""
+LET_GO = """
+delete from naiad.content where project = %s and sha256 = %s and made_at < now() - make_interval(secs => %s)
 """
 SET_ASIDE = "select id, failures, problem from naiad.run where failures >= %s order by number"
 
@@ -70,8 +99,34 @@ class Upkeep:
                 for found in _damages(reader):
                     yield name, found
 
-    def collect(self, days: float, *, is_dry: bool = False) -> list[tuple[str, int]]:
-        """Free objects of some days and older to which nothing refers; return their names and sizes.
+    def backup(self) -> float | None:
+        """Return the time at which the last backup that was noted began; None if none was.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+        with transaction(self._engine) as raw:
+            row = raw.execute(HORIZON).fetchone()
+        return None if row is None else row[1]
+
+    def note_backup(self, began: float) -> None:
+        """Note a completed backup of the database, by the time at which it began.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+        with transaction(self._engine) as raw:
+            raw.execute("update naiad.about set backed_up_at = to_timestamp(%s)", [began])
+
+    def collect(self, days: float | None = None, *, is_dry: bool = False) -> list[tuple[str, int]]:
+        """Free objects to which nothing refers, and did not for some days and since before the last backup.
+
+        Args:
+            days: for which they stay; by default 7 if a backup is noted, else 30.
+            is_dry: whether nothing is changed.
+
+        Returns:
+            Their names and sizes.
 
         Raises:
             DamagedData: a container cannot be read, so that its files are not known; nothing is freed.
@@ -82,29 +137,60 @@ class Upkeep:
             own = used.setdefault(project, set())
             own.update(reader.digest(file) for _path, file in stored_files(reader) if file.blob)
         with transaction(self._engine) as raw:
-            kept = self._let_go(raw, used, days, is_dry=is_dry)
+            row = raw.execute(HORIZON).fetchone()
+            assert row is not None
+            now, backup = row
+            if days is None:
+                days = UNKNOWN_DAYS if backup is None else BACKED_UP_DAYS
+            kept = self._let_go(raw, used, min(days, SENT_DAYS), is_dry=is_dry)
             kept |= {name for (name,) in raw.execute(REFERRED)}
-        before = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=days)
-        found = [
-            (name, size)
-            for folder in ("blobs", "inbox", "runs")
-            for name, size, made in self._objects.all(folder)
-            if name not in kept and made < before
-        ]
-        if not is_dry and found:
-            self._objects.delete([name for name, _size in found])
-        return found
+        free = dict(self._unreferenced(kept, min(days, STORED_DAYS)))
+        with transaction(self._engine) as raw:
+            since = dict(raw.execute(MARKS).fetchall())
+            if not is_dry:
+                raw.execute("delete from naiad.unreferenced where object = any(%s)", [[*since.keys() - free.keys()]])
+                raw.execute(MARK, [now, [*free.keys() - since.keys()]])
+        until = now - days * DAY
+        if backup is not None:
+            until = min(until, backup - MARGIN_SECONDS)
+        gone = [name for name in free if since.get(name, now) <= until]
+        if not is_dry:
+            gone = [name for first in range(0, len(gone), BATCH) for name in self._delete(gone[first : first + BATCH])]
+        return [(name, free[name]) for name in gone]
+
+    def _unreferenced(self, kept: Collection[str], days: float) -> Iterator[tuple[str, int]]:
+        """Yield name and size of objects to which nothing refers, but of those of the last days."""
+        before = datetime.datetime.fromtimestamp(clock.now() - days * DAY, datetime.timezone.utc)
+        for folder in ("blobs", "inbox", "runs"):
+            for name, size, made in self._objects.all(folder):
+                if name not in kept and made < before:
+                    yield name, size
+
+    def _delete(self, names: list[str]) -> list[str]:
+        """Delete some objects, but content that a client has sent again meanwhile; return those that are gone."""
+        with transaction(self._engine) as raw:
+            raw.execute("select pg_advisory_xact_lock(%s)", [GC_LOCK])
+            wanted = [name.rpartition("/")[2] for name in names if name.startswith("blobs/")]
+            sent = raw.execute("select sha256 from naiad.content where sha256 = any(%s)", [wanted]).fetchall()
+            kept = {blob_name(sha256) for (sha256,) in sent}
+            gone = [name for name in names if name not in kept]
+            if gone:
+                self._objects.delete(gone)
+            raw.execute("delete from naiad.unreferenced where object = any(%s)", [names])
+        return gone
 
     def _let_go(self, raw: Any, used: Mapping[str, set[str]], days: float, *, is_dry: bool) -> set[str]:
         """Drop the rows of content that no run of its project refers to; return the names of all that stay."""
         rows = raw.execute(
-            "select project, sha256, made_at < now() - make_interval(secs => %s) from naiad.content", [days * 86_400]
+            "select project, sha256, made_at < now() - make_interval(secs => %s) from naiad.content", [days * DAY]
         ).fetchall()
         gone = {(project, sha256) for project, sha256, is_old in rows if is_old and sha256 not in used.get(project, ())}
         if not is_dry:
             for project, sha256 in sorted(gone):
-                raw.execute("delete from naiad.content where project = %s and sha256 = %s", [project, sha256])
-        return {blob_name(sha256) for project, sha256, _is_old in rows if (project, sha256) not in gone}
+                # Only if it is still as old: a replica may just have answered that it is there.
+                raw.execute(LET_GO, [project, sha256, days * DAY])
+        stay = {sha256 for project, sha256, _is_old in rows if (project, sha256) not in gone}
+        return {blob_name(sha256) for sha256 in stay.union(*used.values())}
 
     def renew_epoch(self) -> None:
         """Give the database a new epoch, after which every client sends again the bytes that are missing.

@@ -1,0 +1,196 @@
+"""Freeing objects beside a database: a restore of its last backup finds all content that its rows refer to."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import psycopg
+import pytest
+from postgres_server import Cluster, wait_for
+from server_client import QUIET
+
+import naiad
+from naiad.container_kinds import RUN, RunId
+from naiad.ids import new_uid
+from naiad.storage.opening import database, database_upkeep
+from naiad.storage.postgres.archive import Archive
+from naiad.storage.postgres.connection import open_database
+from naiad.storage.postgres.objects import Objects
+from naiad.storage.postgres.receiver import Receiver
+from naiad.storage.postgres.store import PostgresStore
+from naiad.storage.receiving import Upkeep
+
+pytestmark = pytest.mark.usefixtures("cluster_token")
+Opened = list[tuple[PostgresStore, Receiver]]
+
+
+@pytest.fixture
+def upkeep(cluster: Cluster, opened: Opened) -> Iterator[Upkeep]:
+    found = database_upkeep(cluster.postgres.url, cluster.objects.url)
+    yield found
+    found.close()
+    cluster.ask("update naiad.about set backed_up_at = null")  # other tests free content without a backup
+
+
+def make_run(cluster: Cluster, folder: Path, project: str) -> RunId:
+    """Log a run with a file and many points; both lie in objects at the end."""
+    (folder / "model.bin").write_bytes(new_uid().encode() * 10_000)
+    run = naiad.init_run(store=cluster.url, project=project, **QUIET)
+    run["model"].upload(str(folder / "model.bin"))
+    run["loss"].extend([float(each) for each in range(30_000)])
+    run.stop()
+    uid = run._run.uid
+    wait_for(lambda: cluster.is_settled(uid), "the fold")
+    [(number,)] = cluster.ask("select number from naiad.run where uid = %s", uid)
+    engine = open_database(cluster.postgres.url)
+    while Archive(engine, Objects(cluster.objects.url)).move(number):
+        pass
+    engine.dispose()
+    return RunId(uid, RUN)
+
+
+def objects_of(cluster: Cluster, run: RunId) -> set[str]:
+    """The names of the objects with points of a run."""
+    return {name for name, _size, _made in Objects(cluster.objects.url).all(f"runs/{run.uid}")}
+
+
+def age(cluster: Cluster, hours: int) -> None:
+    """Let it be some hours later for all that gc has noted."""
+    cluster.ask("update naiad.unreferenced set since = since - make_interval(hours => %s)", hours)
+
+
+def test_restored_backup_has_all_content_whatever_was_freed_since(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    run = make_run(cluster, tmp_path, "backed-up")
+    began = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
+    postgres, dump = cluster.postgres, tmp_path / "dump"
+    with dump.open("wb") as stream:
+        subprocess.run([postgres.bin / "pg_dump", "-Fc", postgres.url], check=True, stdout=stream)
+    cluster.command("backed-up", began)
+    opened[0][0].delete([("", run)])
+    names = objects_of(cluster, run)
+    for _ in range(2):
+        assert not names & {name for name, _size in upkeep.collect(0)}
+    restored = f"restored_{new_uid().lower().replace('-', '_')}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"create database {restored}")  # type: ignore[call-overload]  # a test's own text
+    url = postgres.url.rpartition("/")[0] + f"/{restored}"
+    subprocess.run([postgres.bin / "pg_restore", "-d", url, dump], check=True)
+    again = database_upkeep(url, cluster.objects.url)
+    store, receiver = database(url, cluster.objects.url)
+    try:
+        assert [] == [what for name, what in again.verify() if name == store.id_of(run)]
+        assert 30_000 == len(store.reader(run).points("loss").values)
+    finally:
+        again.close()
+        store.close()
+        receiver.close()
+        cluster.ask(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{restored}'")
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute(f"drop database {restored}")  # type: ignore[call-overload]  # a test's own text
+
+    assert datetime.fromisoformat(began).timestamp() == upkeep.backup()
+    age(cluster, 2)
+    cluster.command("backed-up", datetime.now(timezone.utc).replace(microsecond=0).isoformat())
+    freed = {name for name, _size in upkeep.collect(0)}
+    assert names
+    assert names <= freed
+    assert "backup.note" in cluster.command("audit")
+    assert not objects_of(cluster, run)
+
+
+def test_content_stays_for_some_days_after_nothing_refers_to_it(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For 30 days, as no backup is noted, and for 7 with one; younger objects are not even noted."""
+    run = make_run(cluster, tmp_path, "days")
+    opened[0][0].delete([("", run)])
+    names = objects_of(cluster, run)
+    noted = "select count(*) from naiad.unreferenced where object = any(%s)"
+    upkeep.collect()
+    assert [(0,)] == cluster.ask(noted, [*names])
+    monkeypatch.setattr("naiad.storage.postgres.upkeep.STORED_DAYS", 0.0)
+    upkeep.collect(is_dry=True)
+    assert [(0,)] == cluster.ask(noted, [*names])
+    assert not names & {name for name, _size in upkeep.collect()}
+    assert [(1,)] == cluster.ask(noted, [*names])
+    age(cluster, 29 * 24)
+    assert not names & {name for name, _size in upkeep.collect(is_dry=True)}
+    upkeep.note_backup(datetime.now(timezone.utc).timestamp())
+    assert names <= {name for name, _size in upkeep.collect(is_dry=True)}
+    cluster.ask("update naiad.unreferenced set since = now() - interval '6 days'")
+    assert not names & {name for name, _size in upkeep.collect()}
+    cluster.ask("update naiad.about set backed_up_at = null")
+    cluster.ask("update naiad.unreferenced set since = now() - interval '30 days 1 minute'")
+
+    assert names <= {name for name, _size in upkeep.collect()}
+    assert [(0,)] == cluster.ask(noted, [*names])
+
+
+def test_object_that_is_in_use_again_is_no_longer_noted(cluster: Cluster, opened: Opened, upkeep: Upkeep) -> None:
+    """A later gc counts its days anew."""
+    _store, receiver = opened[0]
+    data = new_uid().encode()
+    name = put(receiver, data)
+    upkeep.collect(0, is_dry=True)
+    cluster.ask("insert into naiad.unreferenced values (%s, now() - interval '90 days')", name)
+    upkeep.collect()
+
+    assert [] == cluster.ask("select from naiad.unreferenced where object = %s", name)
+
+
+def put(receiver: Receiver, data: bytes) -> str:
+    """Send content; return the name of its object."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    with receiver.content("again", sha256) as content:
+        content.write(data)
+    return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def test_content_that_is_sent_again_while_gc_frees_it_is_there_afterwards(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gc frees the object that a replica has stored just before its row; the replica stores it a second time."""
+    _store, receiver = opened[0]
+    data, store = new_uid().encode(), Objects.put
+    name = put(receiver, data)
+    cluster.ask("delete from naiad.content where sha256 = %s", name.rpartition("/")[2])
+    freed: list[str] = []
+
+    def stored(objects: Objects, name: str, content: bytes | Path) -> None:
+        store(objects, name, content)
+        monkeypatch.setattr(Objects, "put", store)
+        freed.extend(each for each, _size in upkeep.collect(0))
+
+    monkeypatch.setattr(Objects, "put", stored)
+    put(receiver, data)
+
+    assert name in freed
+    assert data == Objects(cluster.objects.url).get(name)
+
+
+def test_content_that_is_sent_again_before_gc_frees_it_stays(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gc has listed it as unused already, and looks once more before it deletes."""
+    _store, receiver = opened[0]
+    data, listed = new_uid().encode(), Objects.all
+    name = put(receiver, data)
+    cluster.ask("delete from naiad.content where sha256 = %s", name.rpartition("/")[2])
+
+    def sent(objects: Objects, folder: str) -> list[object]:
+        found = [*listed(objects, folder)]
+        if folder == "blobs":
+            put(receiver, data)
+        return found
+
+    monkeypatch.setattr(Objects, "all", sent)
+    freed = [each for each, _size in upkeep.collect(0)]
+
+    assert name not in freed
+    assert data == Objects(cluster.objects.url).get(name)
