@@ -21,6 +21,7 @@ from naiad.errors import BeingWritten, ContainerProtected, MissingPackage, Stora
 from naiad.settings import setting
 from naiad.storage.opening import folder, folder_upkeep, locate
 from naiad.storage.receiving import Upkeep
+from naiad_server import retention
 
 if TYPE_CHECKING:
     from naiad_server.database import Database
@@ -317,20 +318,35 @@ def verify(context: click.Context) -> None:
     type=click.FloatRange(min=0),
     help="Also purge items that have been in the trash for this many days.",
 )
-@click.option("--project", help="Only items of this project.")
+@click.option(
+    "--monitoring-days",
+    type=click.FloatRange(min=0),
+    help="Also delete series below monitoring/ of runs that are over and have not changed for this many days.",
+)
+@click.option("--project", help="Only items and runs of this project.")
 @click.option(
     "--keep-days",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=1),
     help="Of a database: days for which content stays when nothing refers to it any more; by default 7, or 30 while "
     "no backup is noted.",
 )
 @click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; print what would be deleted.")
 @click.pass_obj
-def gc(place: Any, trash_days: float | None, project: str | None, keep_days: float | None, is_dry: bool) -> None:
+def gc(
+    place: Any,
+    trash_days: float | None,
+    monitoring_days: float | None,
+    project: str | None,
+    keep_days: float | None,
+    is_dry: bool,
+) -> None:
     """Free the content of files that nothing refers to; with --trash-days also empty the trash of old items.
 
-    Nothing is deleted by age without this command. Content used in the last ten minutes stays. The server may
-    run meanwhile; runs in the trash that are protected or being written stay.
+    With --monitoring-days it also deletes the metrics of hardware and the console output of old runs, that is all
+    series below monitoring/. All other fields stay.
+
+    Nothing is deleted by age without these options. Content used in the last ten minutes stays. The server may
+    run meanwhile; runs that are protected or being written stay as they are.
 
     Beside a database, content stays that a restore of the last backup may need, as noted by `naiad server backed-up`.
     It is freed by the command that runs some days after the one that first found it without a reference: run it daily.
@@ -339,9 +355,10 @@ def gc(place: Any, trash_days: float | None, project: str | None, keep_days: flo
     """
     tokens = _tokens(place)
     upkeep = _upkeep(place)
+    store = place.open()[0] if _is_database(place) else locate(folder(place))
+    now = datetime.now(timezone.utc)
     if trash_days is not None:
-        store = place.open()[0] if _is_database(place) else locate(folder(place))
-        before = datetime.now(timezone.utc) - timedelta(days=trash_days)
+        before = now - timedelta(days=trash_days)
         for row in store.catalog().summaries(project, kind=None, is_trashed=True):
             if row.modified is None or row.modified > before:
                 continue
@@ -354,6 +371,13 @@ def gc(place: Any, trash_days: float | None, project: str | None, keep_days: flo
                 click.echo(f"deleted\t{item.id}")
                 if not is_dry:
                     tokens.note("command", "container.delete", item.id)
+    if monitoring_days is not None:
+        for each in retention.expired(store, project, now - timedelta(days=monitoring_days)):
+            if not is_dry:
+                retention.drop(store, each)
+                tokens.note("command", "monitoring.delete", each.id)
+            for path in each.paths:
+                click.echo(f"deleted\t{each.id}\t{path}")
     if _is_database(place) and upkeep.backup() is None:
         click.echo("No backup of the database is noted: naiad server backed-up", err=True)
     for name, size in upkeep.collect(keep_days, is_dry=is_dry):

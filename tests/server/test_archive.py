@@ -18,7 +18,10 @@ import naiad
 from naiad import clock
 from naiad.container_kinds import RUN, RunId
 from naiad.errors import DamagedData, forget_warnings
+from naiad.ops import Delete
 from naiad.ship import shipper
+from naiad.storage.base import Change
+from naiad.storage.edits import edit
 from naiad.storage.local.index.compact import rewrite
 from naiad.storage.local.layout import Layout
 from naiad.storage.opening import database, database_upkeep
@@ -155,6 +158,34 @@ def test_archived_run_is_as_it_was_and_its_object_stays_until_it_is_deleted(
 def name_of(cluster: Cluster, number: int) -> str:
     [(name,)] = cluster.ask("select id from naiad.run where number = %s", number)
     return str(name)
+
+
+def test_object_that_lost_most_of_its_rows_is_packed_anew_and_freed_later(
+    cluster: Cluster, archive: Archive, upkeep: Upkeep, number: int
+) -> None:
+    """As a deletion of series leaves it."""
+    move_all(archive, number)
+    [name] = objects_of(cluster, number)
+    run = run_of(cluster, number)
+    store, receiver = database(cluster.postgres.url, cluster.objects.url)
+    edit(store, run, [Change("loss", "", (Delete("loss"),))])
+    receiver.fold(run)
+    reader = store.reader(run)
+    before = reader.points("acc").values.tolist(), reader.texts("notes").texts
+    assert {name} == objects_of(cluster, number)
+    assert name not in {each for each, _size in upkeep.collect(7)}
+    [packed] = objects_of(cluster, number)
+    [fresh, _receiver] = database(cluster.postgres.url, cluster.objects.url)
+    again = fresh.reader(run)
+
+    assert packed != name
+    assert before == (again.points("acc").values.tolist(), again.texts("notes").texts)
+    assert [] == [what for each, what in upkeep.verify() if each in (run.uid, name_of(cluster, number))]
+    assert name in {each for each, _size in upkeep.collect(0)}
+    assert before == (reader.points("acc").values.tolist(), reader.texts("notes").texts)
+    assert {packed} == objects_of(cluster, number)
+    for each in (store, fresh, receiver, _receiver):
+        each.close()  # type: ignore[attr-defined]  # of a database
 
 
 KILLED = """

@@ -24,7 +24,7 @@ import msgspec
 import psutil
 import pytest
 from places import of_a_folder
-from server_client import COMMAND, PROXY, AnyServer, Reply, Server, environment, part, ship
+from server_client import COMMAND, PROXY, QUIET, AnyServer, Reply, Server, environment, part, ship
 from test_network import certificate
 from test_writing import sealed, values, wait_for, wait_until
 
@@ -34,6 +34,8 @@ from naiad.ops import Assign, Open, encode_ops
 from naiad.ship import shipper
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
+from naiad.storage.local.store import Store as Folder
+from naiad.storage.remote.store import RemoteStore
 
 Log = Callable[..., Path]
 
@@ -276,6 +278,45 @@ def test_audit_verify_and_gc(server: AnyServer, logged: Log) -> None:
     assert f"container.delete\t{name}" in server.command("audit")
     entries = server.send("GET", "/api/v1/audit").data["entries"]
     assert any((each["action"], each["subject"]) == ("container.delete", name) for each in entries)
+
+
+def test_gc_deletes_the_monitoring_of_old_runs_alone_and_only_if_asked(
+    server: AnyServer, url: str, tmp_path: Path
+) -> None:
+    gone = {f"monitoring/abc/{each}" for each in ("gpu", "picture", "stdout")}
+    runs = [naiad.init_run(store=url, project="watched", **QUIET) for _ in range(2)]
+    for run in runs:
+        for path in ("monitoring/abc/gpu", "monitored", "other/monitoring/cpu"):
+            run[path].extend([0.5] * 1_000)
+        run["monitoring/abc/stdout"].extend(["a line"] * 10)
+        run["monitoring/abc/picture"].append(naiad.types.File.from_content(b"png", extension="png"))
+        run["monitoring/abc/hostname"] = run["monitors/cpu"] = "x"
+        run.sync(remote=True)
+    run, going_on = runs
+    name, uid = run["sys/id"].fetch(), run._run.uid
+    run.stop()
+    wait_for(server, uid, "finished")
+    sealed(server, uid)
+    remote = RemoteStore(url, Folder(tmp_path / "empty"))
+
+    def paths(run: naiad.Run) -> set[str]:
+        return set(remote.reader(run._run).kinds())
+
+    before = paths(run)
+    assert gone < before
+    for options in ((), ("--monitoring-days", "1"), ("--monitoring-days", "0", "--project", "another")):
+        assert "monitoring/" not in server.command("gc", *options)
+    would = server.command("gc", "--monitoring-days", "0", "--project", "watched", "--dry-run")
+    assert {f"deleted\t{name}\t{path}" for path in gone} == {each for each in would.splitlines() if "deleted" in each}
+    assert before == paths(run)
+    server.command("gc", "--monitoring-days", "0", "--project", "watched")
+
+    assert before - gone == paths(run)
+    assert gone < paths(going_on)
+    assert 1_000 == len(values(server, uid, "monitored"))
+    assert f"monitoring.delete\t{name}" in server.command("audit")
+    assert "monitoring/" not in server.command("gc", "--monitoring-days", "0", "--project", "watched")
+    going_on.stop()
 
 
 @of_a_folder

@@ -338,7 +338,8 @@ class Upkeep(Protocol):
         """Free objects to which nothing refers, and did not for some days and since before the last backup.
 
         Args:
-            days: for which they stay; by default 7 if a backup is noted, else 30.
+            days: for which they stay; by default 7 if a backup is noted, else 30. With less than one, replicas and
+                workers must not run: an object is stored some seconds before its row.
             is_dry: whether nothing is changed.
 
         Returns:

@@ -10,6 +10,8 @@
 
 A worker that dies before 6 leaves an object to which nothing refers, and which `naiad server gc` frees. The name of
 each has a part by chance, so that gc never frees an old one while a worker makes the same again.
+
+An object that has lost more than half of its rows, since series were deleted, is packed anew in the same steps.
 """
 
 from __future__ import annotations
@@ -59,6 +61,28 @@ MOVE_PACKS = """
 update naiad.run_pack p set data = null, object = %s, place = new.place, length = new.length
 from unnest(%s::int[], %s::bigint[], %s::bigint[], %s::int[]) as new (id, crc, place, length)
 where p.run = %s and p.id = new.id and p.crc = new.crc and p.data is not null
+"""
+USED = """
+select run, object, sum(length)::bigint from (
+    select run, object, length::bigint + coalesce(pyramid_length, 0) as length from naiad.run_chunk
+    where object is not null
+    union all select run, object, length from naiad.run_pack where object is not null
+) each group by run, object order by run, object
+"""
+CHUNKS_IN = """
+select key, crc, place, length, coalesce(pyramid_place, 0), coalesce(pyramid_length, 0) from naiad.run_chunk
+where run = %s and object = %s order by key
+"""
+PACKS_IN = "select id, crc, place, length from naiad.run_pack where run = %s and object = %s order by id"
+REPACK_CHUNKS = """
+update naiad.run_chunk c set object = %s, place = new.place, pyramid_place = new.pyramid_place
+from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) as new (key, crc, place, pyramid_place)
+where c.run = %s and c.key = new.key and c.crc = new.crc and c.object = %s
+"""
+REPACK_PACKS = """
+update naiad.run_pack p set object = %s, place = new.place
+from unnest(%s::int[], %s::bigint[], %s::bigint[]) as new (id, crc, place)
+where p.run = %s and p.id = new.id and p.crc = new.crc and p.object = %s
 """
 DONE = "update naiad.run set archived_at = null where number = %s and archived_at <= now()"
 """Not if a fold, for which it may have to wait, has added rows meanwhile and named a later time."""
@@ -113,6 +137,48 @@ class Archive:
                 return False
             return self._moved(raw, number, facts[0], chunks, packs)
 
+    def used(self) -> list[tuple[int, str, int]]:
+        """Return the objects with rows: the number of the run, the name, and the bytes that are referred to.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+        with transaction(self._engine) as raw:
+            return raw.execute(USED).fetchall()
+
+    def repack(self, number: int, name: str) -> None:
+        """Put the bytes of an object that rows of a run refer to into a new one, without all others.
+
+        Raises:
+            DamagedData: the object is missing or was cut.
+            StorageError: the database or the objects cannot be used now; nothing has changed.
+        """
+        with transaction(self._engine) as raw:
+            raw.execute("select set_config('statement_timeout', '60s', true), set_config('lock_timeout', '10s', true)")
+            lock = "select pg_try_advisory_xact_lock(%s, %s)"
+            if raw.execute(lock, [ARCHIVE_LOCKS, number % (1 << 31)]).fetchone() != (True,):
+                return
+            chunks = raw.execute(CHUNKS_IN, [number, name]).fetchall()
+            packs = raw.execute(PACKS_IN, [number, name]).fetchall()
+            places = [*((at, size) for *_, at, size in chunks), *((at, size) for _, _, at, size, *_ in chunks)]
+            places += [(at, size) for _, _, at, size in packs]
+            wanted = [each for each in places if each[1]]
+            if not wanted:
+                return
+            found = iter(self._objects.read(name, wanted))
+            content = bytearray()
+            new = [_put(content, next(found) if size else b"").place for _, size in places]
+            uid = name.split("/")[1]
+            self._objects.put(own := _name(uid, content), bytes(content))
+            raw.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, number % (1 << 31)])
+            many = len(chunks)
+            if chunks:
+                rows = [[key for key, *_ in chunks], [crc for _, crc, *_ in chunks], new[many : 2 * many], new[:many]]
+                raw.execute(REPACK_CHUNKS, [own, *rows, number, name])
+            if packs:
+                rows = [[key for key, *_ in packs], [crc for _, crc, *_ in packs], new[2 * many :]]
+                raw.execute(REPACK_PACKS, [own, *rows, number, name])
+
     def _moved(
         self, raw: psycopg.Connection[Any], number: int, uid: str, chunks: list[ChunkRow], packs: list[PackRow]
     ) -> bool:
@@ -121,7 +187,7 @@ class Archive:
         pyramids = [_put(content, row.pyramid or b"") for row in chunks]
         data = [_put(content, row.data) for row in chunks]
         shares = [_put(content, row.data) for row in packs]
-        name = f"runs/{uid}/{os.urandom(4).hex()}-{hashlib.sha256(content).hexdigest()[:16]}.pack"
+        name = _name(uid, content)
         self._objects.put(name, bytes(content))  # before the rows that refer to it
         raw.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, number % (1 << 31)])
         columns = [[row.key for row in chunks], [row.crc for row in chunks], *_columns(data), *_columns(pyramids)]
@@ -130,6 +196,10 @@ class Archive:
         moved += raw.execute(MOVE_PACKS, [name, *columns, number]).rowcount if packs else 0
         # A fold has rewritten some meanwhile: those that are still there refer to the object, which is as good.
         return moved == len(chunks) + len(packs)
+
+
+def _name(uid: str, content: bytearray) -> str:
+    return f"runs/{uid}/{os.urandom(4).hex()}-{hashlib.sha256(content).hexdigest()[:16]}.pack"
 
 
 class _Stretch(NamedTuple):

@@ -26,6 +26,7 @@ from naiad.errors import DamagedData, DamageWarning
 from naiad.kinds import POINTS, TEXTS
 from naiad.storage.base import Store
 from naiad.storage.local.files import stored_files
+from naiad.storage.postgres.archive import Archive
 from naiad.storage.postgres.connection import GC_LOCK, transaction
 from naiad.storage.postgres.folding import MOST_FAILURES
 from naiad.storage.postgres.objects import Objects, blob_name
@@ -43,6 +44,8 @@ STORED_DAYS = 1.0
 """An object that was stored so lately may get its row only now."""
 MARGIN_SECONDS = 3600.0
 """By which an object is without a reference before a backup begins: the clock that names the begin is another one."""
+MOST_UNUSED = 2
+"""An object with so many times the bytes that rows refer to is packed anew."""
 BATCH = 1000
 """Objects that are deleted under one lock; an S3 server takes so many in one request."""
 REFERRED = """
@@ -122,7 +125,8 @@ class Upkeep:
         """Free objects to which nothing refers, and did not for some days and since before the last backup.
 
         Args:
-            days: for which they stay; by default 7 if a backup is noted, else 30.
+            days: for which they stay; by default 7 if a backup is noted, else 30. With less than one, replicas and
+                workers must not run: an object is stored some seconds before its row.
             is_dry: whether nothing is changed.
 
         Returns:
@@ -132,6 +136,8 @@ class Upkeep:
             DamagedData: a container cannot be read, so that its files are not known; nothing is freed.
             StorageError: the database or the objects cannot be used now.
         """
+        if not is_dry:  # first, since the new objects are in use
+            self._repack()
         used: dict[str, set[str]] = {}
         for _name, project, reader in self._runs():
             own = used.setdefault(project, set())
@@ -165,6 +171,15 @@ class Upkeep:
             for name, size, made in self._objects.all(folder):
                 if name not in kept and made < before:
                     yield name, size
+
+    def _repack(self) -> None:
+        """Pack the objects anew of which less than half is referred to; gc finds the old ones free the next time."""
+        archive = Archive(self._engine, self._objects)
+        sizes = {name: size for name, size, _made in self._objects.all("runs")}
+        for number, name, used in archive.used():
+            if MOST_UNUSED * used < sizes.get(name, 0):
+                with contextlib.suppress(DamagedData):  # verify names it
+                    archive.repack(number, name)
 
     def _delete(self, names: list[str]) -> list[str]:
         """Delete some objects, but content that a client has sent again meanwhile; return those that are gone."""

@@ -1,0 +1,60 @@
+"""Retention: `naiad server gc --monitoring-days` deletes the series below `monitoring/` of runs that are long over.
+
+Everything else of a run stays: its other fields, and single values of monitoring such as the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from naiad.container_kinds import RUN, RunId
+from naiad.errors import ContainerNotFound
+from naiad.kinds import PROTECTED, SERIES
+from naiad.ops import Delete
+from naiad.storage.base import Change, Store
+from naiad.storage.edits import edit
+
+MONITORING = "monitoring/"
+
+
+class Expired(NamedTuple):
+    """The monitoring of one run."""
+
+    id: str
+    run: RunId
+    paths: list[str]
+    """Of its series."""
+
+
+def expired(store: Store, project: str | None, before: datetime) -> Iterator[Expired]:
+    """Yield the runs with monitoring that are over and have not changed since a time, but protected ones.
+
+    Raises:
+        StorageError: the store cannot be read now.
+    """
+    for row in store.catalog().summaries(project, kind=RUN):
+        if row.state == "running" or row.modified is None or row.modified > before:
+            continue
+        try:
+            reader = store.reader(row.run)
+            # Of the run itself: a line of the catalog may be some seconds old.
+            if reader.state() == "running" or reader.values("sys").get(PROTECTED) is True:
+                continue
+            kinds = reader.kinds()
+        except ContainerNotFound:  # deleted meanwhile
+            continue
+        paths = sorted(path for path, kind in kinds.items() if path.startswith(MONITORING) and kind in SERIES)
+        if paths:
+            yield Expired(row.id, row.run, paths)
+
+
+def drop(store: Store, found: Expired) -> None:
+    """Delete the monitoring of one run; its points go with the next fold.
+
+    Raises:
+        StoreNotWritable: the store cannot be changed.
+        StorageError: the database cannot be used now.
+    """
+    edit(store, found.run, [Change(path, "", (Delete(path),)) for path in found.paths])
