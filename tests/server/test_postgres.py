@@ -25,9 +25,11 @@ from naiad.refs import FileRef
 from naiad.ship import shipper
 from naiad.storage.local.index import schema as run_tables
 from naiad.storage.local.store import Store as Folder
+from naiad.storage.postgres.connection import CATALOG, PostgresConnection, open_database, transaction
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.remote.store import RemoteStore
 from naiad.storage.sql import tables as catalog_tables
+from naiad.storage.sql.values import Entry, Stamp, put
 
 pytestmark = pytest.mark.usefixtures("cluster_token")
 
@@ -125,6 +127,32 @@ def test_migrations_make_the_columns_that_the_statements_use(cluster: Cluster, s
     found = {(table, column) for table, column in cluster.ask(asked, schema)}
 
     assert {(name, column.name) for name, table in tables.metadata.tables.items() for column in table.columns} == found
+
+
+def test_page_sorted_by_two_columns_is_the_same_where_most_are_equal_by_the_first(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The page comes along the index of the second column then; some lack a value in the first."""
+    found = RemoteStore(cluster.url, Folder(tmp_path / "empty")).catalog()
+    rates, names = {("rate", "float"): 0.1}, {("name", "string"): "adam"}
+    entries = [
+        Entry(
+            f"tied-{number}", "runs", f"TIED-{number}", "tied", "finished", number, Stamp("", ""),
+            {**(rates if number % 9 else {}), **(names if number % 8 else {}), ("loss", "float"): number * 7 % 300 / 7},
+        )
+        for number in range(300)
+    ]  # fmt: skip
+    with transaction(open_database(cluster.postgres.url)) as raw:
+        put(PostgresConnection(raw, CATALOG), entries)
+    sign = {True: 1, False: -1}
+    for first, lack in (("rate", 9), ("name", 8)):
+        for ascending in (True, False):
+            wanted = sorted(range(300), key=lambda n: (n % lack == 0, sign[ascending] * (n * 7 % 300)))
+            for offset in (0, 20, 250):
+                page = found.grid(
+                    RUN, "tied", None, sort=[(first, ascending), ("loss", ascending)], limit=20, offset=offset
+                )
+                assert [f"tied-{number}" for number in wanted[offset : offset + 20]] == page.uids
 
 
 def test_password_is_in_no_process_listing(cluster: Cluster) -> None:

@@ -56,7 +56,7 @@ def both(terms: list[Node]) -> Node | None:
     """Return the tree of terms that must all be so; None if there are none."""
     # Flat, because the search picks the most selective of the terms of one And to begin with.
     flat = [part for term in terms for part in (term.terms if isinstance(term, And) else (term,))]
-    return And(tuple(flat)) if flat else None
+    return flat[0] if len(flat) == 1 else And(tuple(flat)) if flat else None
 
 
 def texts(name: str, given: object) -> tuple[str, ...] | None:

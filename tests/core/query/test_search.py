@@ -390,29 +390,31 @@ def test_pages_by_creation_hold_each_container_once_in_order(
     assert len(expected) == count(connection, RUN, "p", tree)
 
 
+@pytest.mark.parametrize("distinct", [23, 2])
+@pytest.mark.parametrize("is_second_ascending", [False, True])
 @pytest.mark.parametrize("is_ascending", [False, True])
 @pytest.mark.parametrize(("kind", "value"), [("float", float), ("int", int), ("string", "{:03}".format)])
 def test_pages_sorted_by_two_columns_hold_each_container_once_in_order(
-    connection: Connection, kind: str, value: Any, is_ascending: bool
+    connection: Connection, kind: str, value: Any, is_ascending: bool, is_second_ascending: bool, distinct: int
 ) -> None:
-    """Those equal in the first column fall on both sides of the end of a page; some lack a value."""
+    """Those equal in the first column, a few or nearly half, fall on both sides of a page's end; some lack a value."""
     numbers = range(300)
     facts: list[Facts] = [{("y", "float"): float(number * 7 % 30)} for number in numbers]
     for number in numbers:
         if number % 5:
-            facts[number]["x", kind] = value(number % 23)
+            facts[number]["x", kind] = value(number % distinct)
         if number % 11 == 0:
             del facts[number]["y", "float"]
     fill(connection, facts)
-    sign = 1 if is_ascending else -1
+    sign, second_sign = 1 if is_ascending else -1, 1 if is_second_ascending else -1
 
     def key(number: int) -> Any:
         has, also = ("x", kind) in facts[number], ("y", "float") in facts[number]
-        first, second = (number % 23 if has else 0), facts[number].get(("y", "float"), 0.0)
-        return not has, sign * first, not also, -sign * second, sign * number
+        first, second = (number % distinct if has else 0), facts[number].get(("y", "float"), 0.0)
+        return not has, sign * first, not also, second_sign * second, sign * number
 
     wanted = [number for number in sorted(numbers, key=key) if facts[number].get(("y", "float"), 0.0) < 25]
-    sort = [("x", is_ascending), ("y", not is_ascending)]
+    sort = [("x", is_ascending), ("y", is_second_ascending)]
     pages = [
         grid(connection, RUN, "p", parse("NOT y:float >= 25"), sort=sort, limit=17, offset=offset).uids
         for offset in range(0, len(wanted) + 17, 17)

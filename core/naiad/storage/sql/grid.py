@@ -14,7 +14,7 @@ from typing import Any
 from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
-from naiad.query.tree import Node, leaves
+from naiad.query.tree import Node, Not, leaves
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
 from naiad.storage.sql.cells import exact_of, text_of
 from naiad.storage.sql.connection import ALL, Clause, Connection, Part, Statement
@@ -88,6 +88,8 @@ def grid(
 
 def count(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> int:
     """How many containers there are of which a tree is true."""
+    if isinstance(tree, Not):  # all of a project are counted along its index; with a condition, one by one
+        return count(connection, kind, project, None) - count(connection, kind, project, tree.term)
     found: int = connection.value(COUNT, where=conditions(connection, kind, project, tree))
     return found
 

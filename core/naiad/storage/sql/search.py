@@ -13,7 +13,7 @@ from naiad.container_kinds import ContainerKind
 from naiad.integers import LARGEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf, leaves
-from naiad.storage.sql.cells import exact_of
+from naiad.storage.sql.cells import INDEXED_TEXT, exact_of
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
 from naiad.storage.sql.translate import EXACT, Numbers, condition, holders, narrowed
 from naiad.storage.sql.values import LAST_CONTAINER, Shown, fields_at, shown_at
@@ -78,6 +78,11 @@ def search(
     plan = _plan(connection, kind, project, tree and narrowed(tree, numbers), numbers, sort, limit, then, offset)
     if limit is not None and plan.way == "walk":
         return _walked_page(connection, plan, numbers, sort, limit, offset)
+    if limit is not None and plan.way == "ties":
+        scope = in_scope(kind, project, is_rare=True)
+        found = _tied_page(connection, plan, scope, numbers, (sort, then[0]), limit, offset)
+        if found is not None:
+            return found
     where = plan.where(numbers, NUMBER)
     if plan.way == "creation":
         return _page(connection, _BY_CREATION[sort.is_ascending], where=where, limit=limit, offset=offset)
@@ -97,13 +102,15 @@ class Plan(NamedTuple):
     """The way to the page of a search, and the conditions on a container of it."""
 
     way: str
-    """`walk` and `creation` go along an index, and stop at the limit; else those found are sorted."""
+    """`walk`, `creation` and `ties` go along an index, and stop at the limit; else those found are sorted."""
     wanted: Sequence[Clause]
     """Conditions on the row of a container."""
     tree: Node | None
     """The condition on its fields."""
     rare: Clause | None
     """One that is true of few, which are selected first."""
+    last: object = None
+    """The value in the first column of the last one of the page, which very many have."""
 
     def where(self, numbers: Numbers, container: Clause) -> All:
         """Return all conditions on the container with a number, which stands in its own row or in that of a cell."""
@@ -128,7 +135,9 @@ def _plan(
     wanted = in_scope(kind, project, is_rare=rare is not None)
     if then and limit is not None and rare is None:
         is_true = [] if tree is None else [condition(tree, numbers, SORTED)]
-        rare = _nearest(connection, sort, [*wanted, *is_true], limit + offset)
+        rare, last = _nearest(connection, sort, then, [*wanted, *is_true], limit + offset)
+        if last is not None:
+            return Plan("ties", wanted, tree, None, last)
         wanted = in_scope(kind, project, is_rare=rare is not None)
     # With a selective clause a walk along the order would pass over nearly all of it, so its few rows are sorted
     # instead. Only the order of one column has an index.
@@ -192,21 +201,68 @@ def conditions(connection: Connection, kind: ContainerKind, project: str | None,
     return plan.where(numbers, NUMBER)
 
 
-def _nearest(connection: Connection, sort: Sort, among: Sequence[Clause], most: int) -> Clause | None:
+def _nearest(
+    connection: Connection, sort: Sort, then: Sequence[Sort], among: Sequence[Clause], most: int
+) -> tuple[Clause | None, object]:
     """Select those that come first by one column, with all that are equal to the last of them, if that is few.
 
-    All of a page that is sorted by further columns are among them, and the others need not be sorted.
+    All of a page that is sorted by further columns are among them, and the others need not be sorted. Where so many are
+    equal that a walk along the second column finds those of the page sooner, only the value of the last one is given.
     """
     how = sort.order, sort.is_ascending
     if how not in _LAST or len(sort.fields) != 1:
-        return None
+        return None, None
     field = sort.numbers[0]
     last = connection.value(_LAST[how], field=field, where=All(among), limit=1, offset=most - 1)
     if last is None:  # the page holds some without a value
-        return None
+        return None, None
     chosen = Part(_UP_TO[how], {"field": field, "last": last})
-    few = (connection.value(LAST_CONTAINER) or 0) // 3
-    return chosen if connection.value(_COUNT_UP_TO, rows=chosen, most=few) < few else None
+    total = connection.value(LAST_CONTAINER) or 0
+    few = total // 3
+    count = connection.value(_COUNT_UP_TO, rows=chosen, most=few)
+    # Of the walk one in total / count is equal.
+    if count * count > most * total and most < FEW and _is_tied_walk(sort, then, last):
+        return None, last
+    return (chosen if count < few else None), None
+
+
+def _is_tied_walk(sort: Sort, then: Sequence[Sort], last: object) -> bool:
+    """Whether those with a value in the first column come in their order along the index of the second."""
+    if len(then) != 1 or then[0].is_ascending != sort.is_ascending:  # the index has a direction for both its columns
+        return False
+    is_indexed = len(then[0].fields) == 1 and then[0].order in _WALKED
+    # Larger integers, and texts that are longer than the index holds, may differ beyond it.
+    is_whole = len(last) < INDEXED_TEXT if isinstance(last, str) else abs(float(str(last))) < 2**53
+    return is_indexed and is_whole
+
+
+def _tied_page(
+    connection: Connection,
+    plan: Plan,
+    scope: Sequence[Clause],
+    numbers: Numbers,
+    sorts: tuple[Sort, Sort],
+    limit: int,
+    offset: int,
+) -> list[Shown] | None:
+    """A page whose last ones are equal by the first column: these come along the index of the second.
+
+    `scope` has the conditions on the row of each of the few before them. None if too few have a value in the second.
+    """
+    first, second = sorts
+    place = {"field": first.numbers[0], "last": plan.last}
+    before = Plan("sort", scope, plan.tree, Part(_BEFORE[first.order, first.is_ascending], place))
+    several = _sorted_by_several(tuple((each.order, each.is_ascending) for each in sorts))
+    fields = {"fields0": first.numbers, "fields1": second.numbers}
+    rows = connection.run(several, where=before.where(numbers, NUMBER), limit=limit + offset, offset=0, **fields)
+    found = [number for (number,) in rows]
+    passed = max(0, offset - len(found))
+    found = found[offset:]
+    tied = All([*plan.where(numbers, SORTED).clauses, Part(_TIED[first.order], place)])
+    walk = _WALK[second.order, second.is_ascending]
+    rows = connection.run(walk, field=second.numbers[0], where=tied, limit=limit - len(found), offset=passed)
+    found += [number for (number,) in rows]
+    return shown_at(connection, found) if len(found) == limit else None
 
 
 def _rarest(
@@ -281,6 +337,23 @@ def _up_to(sql: Any, t: Any, order: str, is_ascending: bool) -> Any:
     return sql.select(of.c.container).where(
         of.c.field == sql.bindparam("field"), column <= last if is_ascending else column >= last
     )
+
+
+def _before(sql: Any, t: Any, order: str, is_ascending: bool) -> Any:
+    """The containers whose value comes before another one."""
+    of = t.cell.alias("found")
+    column, last = _order(of, order)[0], sql.bindparam("last")
+    return sql.select(of.c.container).where(
+        of.c.field == sql.bindparam("field"), column < last if is_ascending else column > last
+    )
+
+
+def _tied(sql: Any, t: Any, order: str) -> Any:
+    """Condition: the container has a value."""
+    of = t.cell.alias("tied")
+    has_it = _order(of, order)[0] == sql.bindparam("last")
+    is_its = of.c.container == sql.literal_column("container.number"), of.c.field == sql.bindparam("field")
+    return sql.exists().where(*is_its, has_it)
 
 
 def _walked(sql: Any, t: Any, order: str) -> Any:
@@ -400,7 +473,7 @@ _SORTED, _SORTED_PAGE = (
     }
     for is_page in (False, True)
 )
-_WALK, _LAST, _UP_TO = (
+_WALK, _LAST, _UP_TO, _BEFORE = (
     {
         (order, is_ascending): _statement(
             f"{name} by {order}{'' if is_ascending else ', descending'}",
@@ -411,7 +484,7 @@ _WALK, _LAST, _UP_TO = (
         for order in ("number", "text")
         for is_ascending in (False, True)
     }
-    for name, build in (("walk", _walk), ("last", _last), ("up to", _up_to))
+    for name, build in (("walk", _walk), ("last", _last), ("up to", _up_to), ("before", _before))
 )
 _BY_CREATION = {
     is_ascending: _statement(
@@ -422,6 +495,7 @@ _BY_CREATION = {
     for is_ascending in (False, True)
 }
 _WALKED = {order: _statement(f"walked by {order}", _walked, order) for order in ("number", "text")}
+_TIED = {order: _statement(f"tied by {order}", _tied, order) for order in ("number", "text")}
 _UNSORTED = {order: _statement(f"unsorted by {order}", _unsorted, order) for order in ("number", "text")}
 TWO_USUAL = frozenset(product(product(("number", "text"), (False, True)), repeat=2))
 for _orders in sorted(TWO_USUAL):
