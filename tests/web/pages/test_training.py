@@ -88,6 +88,37 @@ def test_small_curves_in_the_table_grow_with_their_run(look: Any, until: Any, tr
         until(page, f"{drawn} !== {json.dumps(before)}")
 
 
+def test_chart_grows_where_changes_come_faster_than_answers(look: Any, until: Any, training: Any) -> None:
+    """Each answer about points takes longer than it takes the run to change again, as over a slow connection."""
+    training.stdin.write("go\n")
+    training.stdin.flush()
+    page = look.open("/p/live/runs/LIVE-1/charts")
+    points = "Number(document.querySelector('section.chart footer')?.textContent.match(/(\\d+) point/)?.[1] ?? 0)"
+    until(page, f"{points} > 0")
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    slow = {"offline": False, "latency": 1_500, "downloadThroughput": -1, "uploadThroughput": -1}
+    session.send("Network.emulateNetworkConditions", slow)
+    for _ in range(2):
+        before = page.evaluate(points)
+        until(page, f"{points} > {before} + 10")
+
+
+def test_events_of_many_runs_load_a_chart_once(look: Any, until: Any, place: Path) -> None:
+    """Fifty runs that ended a moment ago are told to the page one by one."""
+    for number in range(50):
+        with naiad.init_run(
+            project="live", store=place, name=f"net {number}", capture_stdout=False, capture_stderr=False,
+            capture_hardware_metrics=False, git_ref=False, source_files=[],
+        ) as run:  # fmt: skip
+            run["loss"].extend([1.0, 0.5])
+    page = look.open("/p/live/compare/charts?runs=" + ",".join(f"LIVE-{number}" for number in range(1, 51)))
+    until(page, "document.querySelector('section.chart canvas') && !document.querySelector('.skeleton, .busy')")
+    page.wait_for_timeout(1_500)  # the events come within this time, and are over
+
+    assert 1 <= len([address for address in look.requests if "/api/v1/chart" in address]) <= 4
+
+
 def test_curves_of_runs_with_one_name_are_told_apart(look: Any, until: Any, place: Path) -> None:
     for loss in (1.0, 2.0):
         with naiad.init_run(

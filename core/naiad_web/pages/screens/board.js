@@ -98,16 +98,18 @@ function Section({ name, list, card, isOpen }) {
 /** One metric of some runs. @param {any} props */
 function Metric({ path, runs, params, smooth, version, isLive, groups, highlighted, onHighlight, point, onSelectX, height }) {
   const ids = useMemo(() => runs.map((run) => run.uid), [runs]);
-  const raw = useRef(/** @type {{key: string, data: any}|null} */ (null));
+  const raw = useRef(/** @type {{key: string, version: number, data: any}|null} */ (null));
+  const latest = useRef(version);
+  latest.current = version;
   const buckets = params.x === "step" ? 1000 : Math.max(60, Math.min(1000, Math.floor(OWN_X / (2 * Math.max(1, ids.length)))));
-  const key = JSON.stringify([ids, path, params.x, version, groups]);
+  const key = JSON.stringify([ids, path, params.x, groups]);
   const load = useCallback(async (range, signal) => {
-    const cached = raw.current;
-    if (!range && !groups && smooth && cached?.key === key) return locally(cached.data, smooth);
+    const cached = raw.current, at = latest.current;
+    if (!range && !groups && smooth && cached?.key === key && cached.version === at) return locally(cached.data, smooth);
     const ask = { path: [path], x: params.x, buckets, smooth: smooth || undefined, from: range?.[0], to: range?.[1],
       ...(groups ? { groups, band: "range" } : { run: ids }) };
     const data = curves(await source.chart(ask, signal));
-    if (!range && !groups && !smooth) raw.current = data.isRaw ? { key, data } : null;
+    if (!range && !groups && !smooth) raw.current = data.isRaw ? { key, version: at, data } : null;
     return data;
   }, [key, smooth, buckets]);
   const sources = useMemo(() => (groups
@@ -130,7 +132,7 @@ function Metric({ path, runs, params, smooth, version, isLive, groups, highlight
   }, [path, kind]);
   const isFull = params.full === path;
   const first = runs[0];
-  return html`<${Chart} title=${path} sources=${sources} load=${load} xKind=${kind} logX=${params.logx} logY=${params.logy} clip=${params.clip} zoom=${zoom} onZoom=${onZoom}
+  return html`<${Chart} title=${path} sources=${sources} load=${load} version=${version} xKind=${kind} logX=${params.logx} logY=${params.logy} clip=${params.clip} zoom=${zoom} onZoom=${onZoom}
     sync=${`x ${kind}`} height=${isFull ? Math.max(300, innerHeight - 170) : height ?? 200} eager=${isFull} highlighted=${highlighted} onHighlight=${onHighlight} isLive=${isLive} point=${point} onSelectX=${onSelectX}
     isPinned=${params.pin.includes(path)} onPin=${() => change({ pin: params.pin.includes(path) ? params.pin.filter((p) => p !== path) : [...params.pin, path] })}
     isFull=${isFull} onFull=${() => change({ full: isFull ? "" : path })} exact=${groups || !source.isLive ? undefined : exact}
@@ -150,28 +152,36 @@ function ranged(text) {
   return ends.length === 2 && ends.every(Number.isFinite) && ends[0] < ends[1] ? /** @type {[number, number]} */ (ends) : null;
 }
 
+const GATHER_MS = 50; // of many runs that grow, the events come one by one
+
 /** Count, for each path of the watched runs, how often it grew: charts load again when their number changes.
  * @param {Shown[]} runs @param {string} project @param {(event: string, data: any) => void} [tell] */
 export function useLive(runs, project, tell) {
-  const [versions, setVersions] = useState(/** @type {Map<string, number>} */ (new Map()));
+  const [counts] = useState(/** @type {Map<string, number>} */ (new Map()));
+  const [versions, setVersions] = useState(counts);
   const [isLost, setLost] = useState(false);
   const teller = useRef(tell);
   teller.current = tell;
   const key = runs.slice(0, 100).map((run) => run.uid).join(" ");
   useEffect(() => {
     if (!source.isLive || (!key && !project)) return undefined;
-    return source.events({ project: project ? [project] : [], run: key ? key.split(" ") : [] }, (event, data) => {
+    let timer = 0;
+    const leave = source.events({ project: project ? [project] : [], run: key ? key.split(" ") : [] }, (event, data) => {
       if (event === "lost") setLost(true);
       if (event === "hello") setLost(false);
       if (event === "fields") {
-        setVersions((before) => {
-          const next = new Map(before);
-          for (const path of [...Object.keys(data.grown ?? {}), ...(data.changed ?? []), ...(data.removed ?? [])]) next.set(path, (next.get(path) ?? 0) + 1);
-          return next;
-        });
+        for (const path of [...Object.keys(data.grown ?? {}), ...(data.changed ?? []), ...(data.removed ?? [])]) counts.set(path, (counts.get(path) ?? 0) + 1);
+        timer ||= window.setTimeout(() => {
+          timer = 0;
+          setVersions(new Map(counts));
+        }, GATHER_MS);
       }
       teller.current?.(event, data);
     });
+    return () => {
+      clearTimeout(timer);
+      leave();
+    };
   }, [key, project]);
   return { versions, isLost };
 }

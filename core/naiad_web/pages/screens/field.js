@@ -19,7 +19,7 @@ export function python(run, path, kind) {
 
 /** @param {{run: any, path: string, place: any, version?: any}} props */
 export function FieldView({ run, path, place, version }) {
-  const loaded = useLoaded((signal) => source.get(`/containers/${encodeURIComponent(run.uid)}/value`, { path }, signal), [run.uid, path, version]);
+  const loaded = useLoaded((signal) => source.get(`/containers/${encodeURIComponent(run.uid)}/value`, { path }, signal), [run.uid, path], version);
   const field = loaded.data?.path === path ? loaded.data : null;
   if (loaded.error || !field) return waiting(loaded, 5);
   return html`<section class="section" aria-label=${`Field ${path}`}>
@@ -66,7 +66,7 @@ export function RunLog({ run, path, place, height, version = 0, onLine }) {
     const page = await source.get("/lines", { run: run.uid, path, start: isFollowed ? -2 * PIECE : 0, limit: 2 * PIECE }, signal);
     first.current = { start: page.start, total: page.total, lines: linesOf(page) };
     return page.total;
-  }, [run.uid, path, version]);
+  }, [run.uid, path], version);
   const fetch = useCallback(async (start, limit) => {
     const { start: from, total, lines } = first.current;
     if (start >= from && Math.min(start + limit, total) <= from + lines.length) return lines.slice(start - from, start - from + limit);

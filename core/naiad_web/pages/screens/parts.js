@@ -53,14 +53,14 @@ export function Fields({ run, fields, place, address, about, live, isLoading }) 
 export function Images({ run, fields, place, address, live }) {
   const { params } = place;
   const version = fields.filter((field) => field.kind === "file_series").reduce((sum, field) => sum + (live.versions.get(field.path) ?? 0), 0);
-  const loaded = useLoaded((signal) => source.get(`${address}/fields`, { kind: ["file_series", "file"], details: true, limit: 2000 }, signal), [run.uid, fields.length, version]);
+  const loaded = useLoaded((signal) => source.get(`${address}/fields`, { kind: ["file_series", "file"], details: true, limit: 2000 }, signal), [run.uid, fields.length], version);
   const [frame, setFrame] = useState({ scale: 1, x: 0, y: 0 });
   const [width, setWidth] = useState(240);
   const isImage = (file) => file && (file.shown_as === "image" || file.shown_as === "svg");
   const series = (loaded.data?.fields ?? []).filter((field) => field.kind === "file_series" && isImage(field.last?.value) && (!params.find || field.path.includes(params.find)));
   const singles = (loaded.data?.fields ?? []).filter((field) => field.kind === "file" && isImage(field) && (!params.find || field.path.includes(params.find)));
   const key = series.map((field) => field.path).join("\u0000");
-  const entries = useLoaded(async (signal) => new Map(await Promise.all(series.slice(0, 60).map(async (field) => [field.path, await source.get("/entries", { run: run.uid, path: field.path, limit: 5000 }, signal)]))), [run.uid, key, version]);
+  const entries = useLoaded(async (signal) => new Map(await Promise.all(series.slice(0, 60).map(async (field) => [field.path, await source.get("/entries", { run: run.uid, path: field.path, limit: 5000 }, signal)]))), [run.uid, key], version);
   if (loaded.error || !loaded.data || series.length > 0 && !entries.data) return waiting(loaded, 6);
   const steps = [...new Set([...(entries.data?.values() ?? [])].flatMap((entry) => entry.steps.map(Number)))].sort((a, b) => a - b);
   const step = steps[nearest(steps, params.step)];

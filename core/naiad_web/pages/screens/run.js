@@ -154,7 +154,7 @@ const lastLine = (text) => text.trimEnd().split("\n").pop() ?? "";
 const metrics = (fields, isAll) => fields.filter((field) => field.kind === "float_series" && (isAll || !field.path.startsWith("monitoring/"))).map((field) => field.path);
 
 function Overview({ run, fields, place, address, live, isLoading }) {
-  const values = useLoaded((signal) => source.get(`${address}/attributes`, {}, signal), [run.uid, [...live.versions].filter(([path]) => !path.startsWith("monitoring/")).length > 0 ? run.modified : ""]);
+  const values = useLoaded((signal) => source.get(`${address}/attributes`, {}, signal), [run.uid], [...live.versions].filter(([path]) => !path.startsWith("monitoring/")).length > 0 ? run.modified : "");
   const paths = useMemo(() => metrics(fields, false), [fields]);
   const runs = useMemo(() => [{ id: run.id, uid: run.uid, label: run.name || run.id }], [run.uid]);
   const rows = Object.entries(values.data?.attributes ?? {}).filter(([path]) => !/^(sys|monitoring|source_code)\//.test(path));

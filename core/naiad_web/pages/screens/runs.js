@@ -78,18 +78,17 @@ export function Runs({ place, about }) {
   const watched = useMemo(() => (params.split ? shownRuns.filter((run) => table.value("sys/state", table.uids.indexOf(run.uid)) === "running") : []), [params.split, shownRuns]);
 
   const known = useMemo(() => new Set(fields.data?.columns.map((field) => field.path)), [fields.data]);
-  const pending = useRef(/** @type {Set<string>} */ (new Set()));
+  const [pending] = useState(/** @type {Set<string>} */ (new Set()));
   const timer = useRef(0);
   const [grown, setGrown] = useState(/** @type {string[]} */ ([]));
   const live = useLive(watched, project, (event, data) => {
     if (event === "fields" && Object.keys(data.grown ?? {}).some((path) => !known.has(path))) fields.again();
     if (event !== "runs") return;
-    for (const item of data.changed) if (item.kind === "run") pending.current.add(item.uid);
-    for (const item of data.removed) pending.current.add(item.uid);
-    clearTimeout(timer.current);
-    timer.current = window.setTimeout(() => {
-      const uids = [...pending.current].slice(0, 500);
-      pending.current = new Set();
+    for (const { uid, kind = "run" } of [...data.changed, ...data.removed]) if (kind === "run") pending.add(uid);
+    timer.current ||= window.setTimeout(() => {
+      timer.current = 0;
+      const uids = [...pending].slice(0, 500);
+      for (const uid of uids) pending.delete(uid);
       setGrown(uids);
       // A run that came brings fields. As the first one logs, a page that began without any still has no columns to show.
       const isBare = first.data && !(first.data.params.length && first.data.metrics.length);
@@ -254,12 +253,12 @@ function useSparks(columns, uids, grown) {
   const [lines] = useState(/** @type {Map<string, number[]>} */ (new Map()));
   const [, draw] = useState({});
   const key = `${columns.join()} ${uids.slice(0, 200).join()}`;
-  const ask = async (asked, stop) => {
+  const ask = async (asked, signal) => {
     const paths = columns.map((c) => c.slice(6));
     // One request; a page in one file keeps a chart for each path.
     for (const path of source.isLive ? [paths] : paths) {
       for (let from = 0; from < asked.length; from += 100) {
-        const head = await source.chart({ run: asked.slice(from, from + 100), path, buckets: 50 }, stop?.signal);
+        const head = await source.chart({ run: asked.slice(from, from + 100), path, buckets: 50 }, signal);
         for (const series of head.series) {
           const one = curves({ ...head, series: [series] });
           if (one.curves[0]) lines.set(`${series.uid} ${series.path}`, thinned(one.curves[0].line));
@@ -268,14 +267,10 @@ function useSparks(columns, uids, grown) {
       }
     }
   };
-  useEffect(() => {
-    const stop = new AbortController();
-    ask(uids, stop).catch(() => undefined);
-    return () => stop.abort();
-  }, [key]);
-  useEffect(() => {
-    ask(grown.filter((uid) => uids.includes(uid))).catch(() => undefined);
-  }, [grown]);
+  const due = useRef(/** @type {string[]} */ ([]));
+  useEffect(() => void (due.current = [...uids]), [key]);
+  useEffect(() => void due.current.push(...grown.filter((uid) => uids.includes(uid))), [grown]);
+  useLoaded((signal) => ask([...new Set(due.current.splice(0))], signal), [key], grown);
   return lines;
 }
 

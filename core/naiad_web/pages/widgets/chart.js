@@ -3,7 +3,7 @@ import { html, cls, useEffect, useLayoutEffect, useMemo, useRef, useState } from
 import { dashes, faded, resolved } from "../lib/color.js";
 import { clipped, csv, extremes, sentence, spoken, svg } from "../lib/chartdata.js";
 import { duration, moment, short, visible, whole } from "../lib/format.js";
-import { Button, Empty, Failure, Menu, Path, Skeleton, copied, saved, useSize } from "./controls.js";
+import { Button, Empty, Failure, Menu, Path, Skeleton, copied, saved, useLoaded, useSize } from "./controls.js";
 
 /** @typedef {import("../lib/chartdata.js").ChartData} ChartData */
 /**
@@ -33,54 +33,23 @@ export function Chart(props) {
   const [card, { width }] = useSize();
   const canvas = useRef(null);
   const plot = useRef(null);
-  const [isSeen, setSeen] = useState(eager);
-  const [state, setState] = useState(/** @type {{data?: ChartData, error?: any, isLoading: boolean}} */ ({ isLoading: true }));
+  const [isNear, setNear] = useState(eager);
   const [hover, setHover] = useState(/** @type {any} */ (null));
   const [asTable, setAsTable] = useState(false);
-  const [turn, setTurn] = useState(0);
   const [Plot, setPlot] = useState(/** @type {any} */ (null));
 
   useEffect(() => void import("./plot.js").then((found) => setPlot(() => found.Plot)), []); // a table without charts needs none of it
 
   useEffect(() => {
-    if (isSeen || !card.current) return undefined;
-    const observer = new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && setSeen(true), { rootMargin: "200px" });
-    observer.observe(card.current);
-    return () => observer.disconnect();
-  }, [isSeen]);
-
-  const isVisible = useRef(false);
-  useEffect(() => {
     if (!card.current) return undefined;
-    const observer = new IntersectionObserver((entries) => {
-      const now = entries[entries.length - 1].isIntersecting;
-      if (now && !isVisible.current && stale.current) setTurn((n) => n + 1);
-      isVisible.current = now;
-    });
+    const observer = new IntersectionObserver((entries) => setNear(entries[entries.length - 1].isIntersecting), { rootMargin: "200px" });
     observer.observe(card.current);
     return () => observer.disconnect();
   }, []);
-
-  const stale = useRef(false);
-  const drawn = useRef(props.version);
-  useEffect(() => {
-    if (drawn.current === props.version) return; // the first one is being loaded already
-    drawn.current = props.version;
-    stale.current = true;
-    if (isSeen && (isVisible.current || state.isLoading)) setTurn((n) => n + 1);
-  }, [props.version]);
-
-  useEffect(() => {
-    if (!isSeen) return undefined;
-    const stop = new AbortController();
-    stale.current = false;
-    setState((before) => ({ ...before, isLoading: true }));
-    props.load(zoom, stop.signal).then(
-      (data) => stop.signal.aborted || setState({ data, isLoading: false }),
-      (error) => stop.signal.aborted || setState((before) => ({ ...before, error, isLoading: false })),
-    );
-    return () => stop.abort();
-  }, [isSeen, props.load, zoom?.[0], zoom?.[1], turn]);
+  const seen = useRef(/** @type {any[]} */ ([false])); // of a chart out of sight the version stays
+  if (isNear) seen.current = [true, props.version];
+  const [isSeen, version] = seen.current;
+  const state = useLoaded((signal) => (isSeen ? props.load(zoom, signal) : new Promise(() => undefined)), [isSeen, props.load, zoom?.[0], zoom?.[1]], version);
 
   const { data, error } = state;
   // The curves before stay as they were until those of other runs or groups are there.
@@ -171,7 +140,7 @@ export function Chart(props) {
       ${props.onFull && html`<${Button} kind="quiet small" label=${props.isFull ? "Leave full screen" : `Show ${title} in full screen`} onClick=${props.onFull}>${props.isFull ? "✕" : "⤢"}</${Button}>`}
       <${Menu} items=${actions} label="⋯" title=${`Options of ${title}`} kind="quiet small" />
     </header>
-    ${error && html`<${Failure} error=${error} onRetry=${() => setTurn((n) => n + 1)} />`}
+    ${error && html`<${Failure} error=${error} onRetry=${state.again} />`}
     ${!data && !error && html`<div class="chart-wait" style=${{ height: `${height}px` }}>${isSeen && html`<${Skeleton} lines=${4} />`}</div>`}
     ${isEmpty && html`<div style=${{ height: `${height}px` }}><${Empty} title="No points here" /></div>`}
     ${data && asTable && html`<${Numbers} data=${data} names=${names} />`}

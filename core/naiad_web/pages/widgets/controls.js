@@ -189,22 +189,37 @@ export const Path = ({ path }) => {
   return html`<bdi class="path" title=${path}><span class="faint">${visible(path.slice(0, cut))}</span>${visible(path.slice(cut))}</bdi>`;
 };
 
-/** Load something when its inputs change: what was loaded before stays until the new is there.
- * @template T @param {(signal: AbortSignal) => Promise<T>} load @param {any[]} inputs
+/** Load something when its inputs change: what was loaded before stays until the new is there. For a new version, and by
+ * `again`, it is loaded once more, but never stopped: where changes come faster than answers, nothing new would be shown.
+ * @template T @param {(signal: AbortSignal) => Promise<T>} load @param {any[]} inputs @param {any} [version]
  * @returns {{data: T|undefined, error: any, isLoading: boolean, again: () => void}} */
-export function useLoaded(load, inputs) {
+export function useLoaded(load, inputs, version) {
   const [state, setState] = useState(/** @type {any} */ ({ data: undefined, error: null, isLoading: true }));
-  const [turn, setTurn] = useState(0);
-  useEffect(() => {
-    const stop = new AbortController();
+  const { current: own } = useRef(/** @type {any} */ ({}));
+  own.load = load;
+  const again = () => {
+    if ((own.isStale = own.running)) return;
+    const { signal } = (own.running = new AbortController());
+    const end = (/** @type {any} */ next) => {
+      if (signal.aborted) return;
+      own.running = null;
+      setState(next);
+      if (own.isStale) again();
+    };
     setState((before) => ({ ...before, isLoading: true }));
-    load(stop.signal).then(
-      (data) => stop.signal.aborted || setState({ data, error: null, isLoading: false }),
-      (error) => stop.signal.aborted || setState((before) => ({ ...before, error, isLoading: false })),
-    );
-    return () => stop.abort();
-  }, [...inputs, turn]);
-  return { ...state, again: () => setTurn((n) => n + 1) };
+    own.load(signal).then((data) => end({ data, error: null, isLoading: false }), (error) => end((before) => ({ ...before, error, isLoading: false })));
+  };
+  useEffect(() => {
+    own.running = null;
+    own.version = version;
+    again();
+    return () => (own.running ??= new AbortController()).abort(); // it stays: nothing is loaded any more
+  }, inputs);
+  useEffect(() => {
+    if (own.version !== version) again();
+    own.version = version;
+  }, [version]);
+  return { ...state, again };
 }
 
 /** A component of a module that is loaded when it is first shown.
