@@ -327,6 +327,39 @@ def test_replicas_that_take_the_same_files_lock_them_in_one_order(
     assert [2, 2] == [rows(cluster, run) for run in runs]
 
 
+def test_replicas_that_take_few_and_many_of_the_same_files_lock_them_in_one_order(
+    cluster: Cluster, replicas: tuple[Receiver, Receiver]
+) -> None:
+    """Few are taken one by one, many by one statement: new files come before those that go on in both."""
+    known, new, *others = (registered(replicas[0]) for _ in range(12))
+    [number, _new] = [numbered(cluster, run) for run in (known, new)]
+    for receiver in replicas:
+        receiver.accept([points(known, 0, 1)])
+    found: dict[str, Any] = {}
+
+    def take(receiver: Receiver, *runs: RunId) -> None:
+        name = "many" if len(runs) > 8 else "few"
+        try:
+            found[name] = receiver.accept([points(run, 1 if run == known else 0, 1) for run in runs])
+        except StorageError as error:
+            found[name] = error
+
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+    threads = []
+    with psycopg.connect(cluster.postgres.url) as holder:
+        holder.execute("select from naiad.received where run = %s for update", [number])
+        for count, runs in enumerate(((known, new), (known, new, *others)), 1):
+            threads.append(threading.Thread(target=take, args=(replicas[count - 1], *runs)))
+            threads[-1].start()
+            wait_for(lambda count=count: cluster.ask(waiting) == [(count,)], "the wait for a file")  # type: ignore[misc]
+    for each in threads:
+        each.join(60)
+
+    assert {(known, SEG): 128, (new, SEG): 96} == {key: file.upto for key, file in found["few"].files.items()}
+    assert {96, 128} == {file.upto for file in found["many"].files.values()}
+    assert [2, 1] == [rows(cluster, run) for run in (known, new)]
+
+
 def test_edit_of_a_run_that_was_deleted_is_refused_and_leaves_nothing(
     cluster: Cluster, opened: list[tuple[PostgresStore, Receiver]]
 ) -> None:

@@ -131,20 +131,22 @@ begin
         select number from naiad.run where number = any(runs || sign_runs || due_runs) order by number for key share
     ) locked;
     if cardinality(files) <= {few} then
-        for i in 1 .. cardinality(files) loop
-            continue when not runs[i] = any(here);
-            if was[i] is null then
-                insert into naiad.received (run, file, upto, crc, is_sealed)
-                values (runs[i], files[i], take.upto[i], take.crc[i], take.is_sealed[i]) on conflict do nothing;
-            else
-                update naiad.received r set upto = take.upto[i], crc = take.crc[i], is_sealed = take.is_sealed[i]
-                where r.run = runs[i] and r.file = files[i]
-                    and r.upto = was[i] and r.crc = was_crc[i] and not r.is_sealed;
-            end if;
-            if found then
-                took_runs := took_runs || runs[i];
-                took_files := took_files || files[i];
-            end if;
+        for round in 1 .. 2 loop
+            for i in 1 .. cardinality(files) loop
+                continue when (was[i] is null) <> (round = 1) or not runs[i] = any(here);
+                if round = 1 then
+                    insert into naiad.received (run, file, upto, crc, is_sealed)
+                    values (runs[i], files[i], take.upto[i], take.crc[i], take.is_sealed[i]) on conflict do nothing;
+                else
+                    update naiad.received r set upto = take.upto[i], crc = take.crc[i], is_sealed = take.is_sealed[i]
+                    where r.run = runs[i] and r.file = files[i]
+                        and r.upto = was[i] and r.crc = was_crc[i] and not r.is_sealed;
+                end if;
+                if found then
+                    took_runs := took_runs || runs[i];
+                    took_files := took_files || files[i];
+                end if;
+            end loop;
         end loop;
     else
         with new as (
@@ -200,6 +202,9 @@ loses prepared statements.
 
 `take` stores what continues its file, still, and lets the file go on; it returns the files that went on. A file that
 another replica has moved meanwhile is left out (compare and set), and so is a run that was deleted.
+
+Files are locked in one order, however many there are: new ones first, then those that go on, each by run and name. Two
+replicas that get the same files would otherwise hold one each and wait for the other.
 """
 PARTITIONED = ("received", "inbox", "run_position", "run_field", "run_chunk", "run_pack", "run_coarse")
 VIEWS = {
