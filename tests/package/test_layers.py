@@ -95,7 +95,7 @@ def module_name(file: Path) -> str:
 
 
 SOURCES = [file for root in ("core", "integrations") for file in sorted((ROOT / root).rglob("*.py"))]
-MODULES = {module_name(file): ast.parse(file.read_text(encoding="utf-8")) for file in SOURCES}
+MODULES = {module_name(file): file for file in SOURCES}
 
 
 def imports(node: ast.AST, when: str = "first") -> Iterator[tuple[str, str]]:
@@ -109,11 +109,18 @@ def imports(node: ast.AST, when: str = "first") -> Iterator[tuple[str, str]]:
         elif isinstance(child, ast.ImportFrom):
             inner = (f"{child.module}.{alias.name}" for alias in child.names)
             yield from ((name if name in MODULES else str(child.module), when) for name in inner)
-        else:
+        elif not isinstance(child, ast.expr):
             yield from imports(child, "late" if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else when)
 
 
-IMPORTS = {name: set(imports(tree)) for name, tree in MODULES.items()}
+@functools.cache
+def imports_of(module: str) -> set[tuple[str, str]]:
+    """Read what a module imports when a test first asks: all workers collect this file, and few run its tests."""
+    return set(imports(ast.parse(MODULES[module].read_text(encoding="utf-8"))))
+
+
+def imports_of_all() -> dict[str, set[tuple[str, str]]]:
+    return {module: imports_of(module) for module in MODULES}
 
 
 def place(module: str) -> tuple[int, str]:
@@ -129,7 +136,7 @@ def place(module: str) -> tuple[int, str]:
 
 def is_heavy(module: str) -> bool:
     """Say whether importing this module of ours loads a heavy package, itself or through others."""
-    now = {name for name, when in IMPORTS[module] if when == "first"}
+    now = {name for name, when in imports_of(module) if when == "first"}
     return any(name.partition(".")[0] in HEAVY or (name in MODULES and is_heavy(name)) for name in now)
 
 
@@ -142,7 +149,7 @@ def test_every_module_has_a_place() -> None:
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_down_and_edges_do_not_meet(module: str) -> None:
     layer, name = place(module)
-    ours = {place(other) for other, _ in IMPORTS[module] if other in MODULES}
+    ours = {place(other) for other, _ in imports_of(module) if other in MODULES}
 
     wrong = {other for above, other in ours if above > layer or (layer == above == EDGES and other != name)}
     wrong -= {"naiad_web"} if name == "naiad_server" else set()  # whose application it mounts
@@ -152,7 +159,7 @@ def test_imports_point_down_and_edges_do_not_meet(module: str) -> None:
 
 def test_no_import_is_part_of_a_cycle() -> None:
     """Late imports and those for typing count too: a cycle is resolved by moving the noun or by a Protocol."""
-    graph = {module: {other for other, _ in found if other in MODULES} for module, found in IMPORTS.items()}
+    graph = {module: {other for other, _ in found if other in MODULES} for module, found in imports_of_all().items()}
 
     assert set(graph) == set(TopologicalSorter(graph).static_order())
 
@@ -160,7 +167,7 @@ def test_no_import_is_part_of_a_cycle() -> None:
 def test_only_the_interface_of_the_storage_is_known_above_it() -> None:
     knowing = {
         module
-        for module, found in IMPORTS.items()
+        for module, found in imports_of_all().items()
         if not module.startswith("naiad.storage")
         and any(other.startswith("naiad.storage.") and other not in INTERFACE for other, _when in found)
     }
@@ -174,7 +181,7 @@ def test_storage_has_few_levels() -> None:
 
     @functools.cache
     def level(module: str) -> int:
-        return 1 + max((level(other) for other, _when in IMPORTS[module] if other in inside), default=0)
+        return 1 + max((level(other) for other, _when in imports_of(module) if other in inside), default=0)
 
     assert LEVELS_OF_STORAGE >= max(map(level, inside))
 
@@ -187,7 +194,7 @@ def test_a_back_end_in_memory_is_small() -> None:
 
 
 def test_only_heavy_modules_and_those_of_the_table_are_imported_late() -> None:
-    late = {(module, other) for module, found in IMPORTS.items() for other, when in found if when == "late"}
+    late = {(module, other) for module, found in imports_of_all().items() for other, when in found if when == "late"}
     light = {other for _module, other in late if other in MODULES and not is_heavy(other)}
 
     assert set(LATE) == light
