@@ -16,17 +16,30 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart.py"
 CLI = [sys.executable, "-c", "from naiad.cli import main; main()"]
 
 
-@pytest.fixture
-def output(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the example prints, run in an empty folder without any setting."""
-    monkeypatch.delenv("NAIAD_STORE")
-    monkeypatch.chdir(tmp_path)
-    environment = {**os.environ, "PYTHONUTF8": "1"}
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where the example was run, empty before; tests only look at it."""
+    return tmp_path_factory.mktemp("quickstart")
+
+
+@pytest.fixture(scope="module")
+def printed(folder: Path) -> str:
+    """What the example prints, without any setting."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("NAIAD_", "NEPTUNE_"))}
+    environment = {**settings, "NAIAD_CAPTURES": "off", "PYTHONUTF8": "1"}
     done = subprocess.run(
-        [sys.executable, EXAMPLE], env=environment, capture_output=True, encoding="utf-8", check=False
+        [sys.executable, EXAMPLE], cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert (0, "") == (done.returncode, done.stderr)
     return done.stdout
+
+
+@pytest.fixture
+def output(printed: str, folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, with its folder as the working folder."""
+    monkeypatch.delenv("NAIAD_STORE")
+    monkeypatch.chdir(folder)
+    return printed
 
 
 def test_quickstart_is_short() -> None:
@@ -43,8 +56,8 @@ def test_quickstart_shows_tree_table_and_curve(output: str) -> None:
     assert "Look at it again with: naiad show DIGITS-1" == lines[-1]
 
 
-def test_quickstart_is_kept_in_the_working_folder(output: str, tmp_path: Path) -> None:
-    with naiad.init_run(with_id="DIGITS-1", mode="read-only", store=tmp_path / ".naiad") as run:
+def test_quickstart_is_kept_in_the_working_folder(output: str, folder: Path) -> None:
+    with naiad.init_run(with_id="DIGITS-1", mode="read-only", store=folder / ".naiad") as run:
         fetched = run.fetch()
         losses = run["train/loss"].fetch_values()
         accuracies = run["validation/accuracy"].fetch_values()
