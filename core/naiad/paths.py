@@ -7,7 +7,7 @@ empty, "." or "..".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from naiad.errors import NaiadPathError, shown
 
@@ -64,6 +64,18 @@ def parse_or_root(path: object) -> str:
     if found and "".join(found).isspace():
         raise _refusal(path, "is blank", 'Give it a name, such as "train/loss".')
     return normal
+
+
+def are_plain(names: Sequence[str]) -> bool:
+    """Whether names are paths in their normal form for sure, found by looking at all of them together.
+
+    >>> are_plain(["loss", "layer.1/weight"]), are_plain(["loss", "a//b"])
+    (True, False)
+    """
+    joined = f"/{'/'.join(names)}/"
+    is_plain = joined.isprintable() and not any(part in joined for part in ("//", "/./", "/../"))
+    # A quarter, as a character has up to four bytes of UTF-8.
+    return is_plain and max(map(len, names), default=0) <= LONGEST // 4 and not any(map(str.isspace, names))
 
 
 def join(base: str, rest: object) -> str:

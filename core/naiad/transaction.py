@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from naiad import convert, paths, types
+from naiad import clock, convert, paths, types
 from naiad.convert import with_article
 from naiad.errors import (
     FieldConflict,
@@ -26,7 +26,8 @@ from naiad.fields.series import Series, check_lengths
 from naiad.fields.string_set import TAG_PATHS, StringSet
 from naiad.file import File
 from naiad.files.tracked import TrackedFile
-from naiad.ops import Assign, Delete
+from naiad.integers import LARGEST, SMALLEST
+from naiad.ops import Assign, Define, Delete
 from naiad.plugins import first
 from naiad.refs import FileRef
 from naiad.scalars import dimensions
@@ -41,8 +42,12 @@ from naiad.value import PointValue
 P = ParamSpec("P")
 F = TypeVar("F", bound=Field)
 Planned: TypeAlias = tuple[Field, Change]
+PointRow: TypeAlias = tuple[Sequence[float], Sequence[int], Sequence[float]]
+"""A value, a step and a time of each of several series."""
 NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, frozenset, StringifyValue, Value, Source)
 """What fields take, or refuse for a reason of their own."""
+LEAST_MANY = 16
+"""Values of a dict from which on looking at all of them together is cheaper than one by one."""
 MOST_OF_A_PATH = 5
 """Warnings about values of different types that were left out at one path."""
 
@@ -88,6 +93,7 @@ class Transaction:
         self._wait = wait  # whether the user wants to be told what is not stored
         self._fields: list[Field] = []
         self._changes: list[Change] = []  # of those fields, in the same order
+        self._rows: list[tuple[int, PointRow]] = []  # points of new series, and the place of the first in `_changes`
         self._new: list[str] = []
         self._vacated: list[Field] = []  # assigned Nones that make room
         self.left_out: list[tuple[str, UnsupportedValue]] = []  # to be warned about, once the rest is written
@@ -114,9 +120,36 @@ class Transaction:
         self, path: str, value: Any, step: Any, timestamp: Any, name: str | None = None, description: str | None = None
     ) -> None:
         """Append a value, or each value of a dict to a path below, all with the same step and time."""
+        is_plain = timestamp is name is description is None
+        if type(value) is dict and len(value) >= LEAST_MANY and is_plain and self._append_many(path, value, step):
+            return
         for leaf, given in self._leaves(path, value):
             for rest, item in ((leaf, given),) if given.__class__ is float else _converted(leaf, given):
                 self._attempt(rest, self._plan_append, self._known(rest), item, step, timestamp, name, description)
+
+    def _append_many(self, path: str, values: dict[Any, Any], step: Any) -> bool:
+        """Begin many float series, each with a point; False, and nothing planned, where one of them needs a look."""
+        session, tree = self._session, self._session.tree
+        names, numbers = [*values], [*values.values()]
+        if session.is_read_only or session.has_limits or not path or path.partition("/")[0] == "sys":
+            return False
+        if {*map(type, names)} != {str} or {*map(type, numbers)} != {float} or not paths.are_plain(names):
+            return False
+        if not (step is None or (type(step) is int and SMALLEST <= step <= LARGEST)) or self._known(path) is not None:
+            return False
+        places = [f"{path}/{name}" for name in names]
+        if max(map(len, places)) > paths.LONGEST // 4 or not tree.takes(places):
+            return False
+        last = 0 if step is None else step
+        self._rows.append((len(self._changes), (numbers, [last] * len(places), [clock.now()] * len(places))))
+        for place in places:
+            series = FloatSeries(session, place)
+            series.last = last
+            tree.put(place, series)
+            self._new.append(place)
+            self._fields.append(series)
+            self._changes.append(Change(place, series.kind, (Define(0, place, False),)))
+        return True
 
     def extend(self, path: str, values: Any, steps: Any, timestamps: Any) -> None:
         """Append several values, or those in each collection of a dict; without values nothing happens."""
@@ -198,9 +231,12 @@ class Transaction:
         self._vacated.clear()
         # Points follow their ops: a fold that meets a record before the `Define` of its number cannot tell its path.
         for change in written:
-            self.unused.difference_update(change.content)
+            if change.content:
+                self.unused.difference_update(change.content)
             if change.points is not None and change.points.values:
                 writer.points(change.number, *change.points)
+        for start, (values, steps, times) in self._rows:
+            writer.point_row([change.number for change in written[start : start + len(values)]], values, steps, times)
         for field, change in zip(self._fields, written, strict=True):
             field.applied(change, writer)
 

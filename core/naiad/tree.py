@@ -6,7 +6,7 @@ A path is a field or a namespace, never both.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from naiad import paths
@@ -70,6 +70,21 @@ class Tree(Generic[T]):
                     f'namespace.\nUse another path, or remove the field first with run.pop("{above}").',
                     path=path,
                 )
+
+    def takes(self, paths: Sequence[str]) -> bool:
+        """Whether new leaves may be at all of these different paths: no other is there, above or below."""
+        namespaces: set[str] = set()
+        for namespace in {path.rpartition("/")[0] for path in paths}:
+            while namespace and namespace not in namespaces:
+                namespaces.add(namespace)
+                namespace = namespace.rpartition("/")[0]
+        leaves, below = self._leaves.keys(), self._below.keys()
+        return (
+            leaves.isdisjoint(paths)
+            and leaves.isdisjoint(namespaces)
+            and below.isdisjoint(paths)
+            and namespaces.isdisjoint(paths)
+        )
 
     def above(self, path: str) -> T | None:
         """Return the leaf above a path, of which there is at most one, or None."""

@@ -170,3 +170,80 @@ def test_forked_child_writes_its_own(run: naiad.Run) -> None:
     run["train"].append(dict.fromkeys(NAMES, 0.25), step=2)
 
     assert [(0, 0.5), (1, 0.75), (2, 0.25)] == rows(run, "m5")
+
+
+@pytest.mark.parametrize("setting", ["auto", "write"])
+def test_first_dict_fills_several_windows(setting: str, store: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 16,384 records each; each series gets its own value, and the next point follows it."""
+    monkeypatch.setenv("NAIAD_JOURNAL", setting)
+    values = {f"m{number}": number / 7 for number in range(40_000)}
+    with naiad.init_run() as run:
+        run["train"].append(values)
+        run["train"].append({"m16384": 0.5, "m39999": 0.25})
+
+        assert [(0, 16383 / 7)] == rows(run, "m16383")
+        assert [(0, 16384 / 7), (1, 0.5)] == rows(run, "m16384")
+        assert [(0, 39999 / 7), (1, 0.25)] == rows(run, "m39999")
+
+
+ODD_KEYS = {
+    "usual": [],
+    "parts": ["a/b", "a/c/d", "x.y", "spaced name", "größe"],
+    "to be parsed": ["/slashes//here/"],
+    "a part of another": ["m3/below"],
+    "a dot": ["a/./b"],
+    "blank": [" "],
+    "long": ["x" * 300],
+    "too long": ["x" * 2000],
+    "at a string": ["text"],
+    "below a string": ["text/below"],
+    "above a series": ["series"],
+    "at a series": ["series/known"],
+    "no text": [5],
+}
+
+
+@pytest.mark.parametrize("step", [None, 3, 0.5])
+@pytest.mark.parametrize("keys", ODD_KEYS.values(), ids=ODD_KEYS)
+def test_first_dict_means_an_append_for_each_of_its_keys(
+    run: naiad.Run, keys: list[object], step: float | None
+) -> None:
+    values: dict[object, float] = {**dict.fromkeys(NAMES, 0.5), **dict.fromkeys(keys, 0.25)}
+    for base in ("one", "all"):
+        run[base]["text"] = "a text"
+        run[base]["series/known"].append(1.0)
+    raised: list[type[Exception] | None] = [None, None]
+    try:
+        for key, value in values.items():
+            run["one"].append({key: value}, step=step)
+    except naiad.errors.NaiadError as error:
+        raised[0] = type(error)
+    try:
+        run["all"].append(values, step=step)
+    except naiad.errors.NaiadError as error:
+        raised[1] = type(error)
+
+    found = run.get_structure()
+    assert raised[0] is raised[1]
+    if raised[0] is None:
+        assert structure_of(found["one"]) == structure_of(found["all"])
+        assert [*run["one/m5"].fetch_values()["step"]] == [*run["all/m5"].fetch_values()["step"]]
+    else:
+        assert {"text", "series"} == found["all"].keys()
+
+
+def structure_of(found: dict[str, object]) -> dict[str, object]:
+    return {name: structure_of(each) if isinstance(each, dict) else type(each) for name, each in found.items()}
+
+
+def test_first_dict_of_a_base_that_cannot_take_it_leaves_no_trace(run: naiad.Run) -> None:
+    run["text"] = "a text"
+    with pytest.raises(naiad.errors.FieldConflict):
+        run["text"].append(dict.fromkeys(NAMES, 0.5))
+    with pytest.raises(naiad.errors.ProtectedPath):
+        run["sys"].append(dict.fromkeys(NAMES, 0.5))
+    run["none"] = None
+    run["none"].append(dict.fromkeys(NAMES, 0.5), step=4)
+
+    assert "a text" == run["text"].fetch()
+    assert [4] == [*run["none/m39"].fetch_values()["step"]]

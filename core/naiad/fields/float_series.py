@@ -204,10 +204,11 @@ class FloatSeries(Series):
     def applied(self, change: Change, writer: RunWriter) -> None:
         """Remember the number under which points are written now, and the axis."""
         for op in change.ops:
-            if isinstance(op, Configure):
+            if type(op) is Configure:
                 self._axis = (op.min, op.max, op.unit)
-            elif isinstance(op, Define):
-                self._axis = NO_AXIS if op.fresh else self._axis
+            elif type(op) is Define:
+                if op.fresh:
+                    self._axis = NO_AXIS
                 self.point_log = writer.point_log
                 self.fid = change.number
                 self.is_hot = not (self.session.is_sync or self.session.has_limits)

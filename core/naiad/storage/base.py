@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from naiad.refs import FileRef
 
 
-class Change(Struct, frozen=True):
+class Change(Struct, frozen=True, gc=False):
     """A checked change of one field, not yet written.
 
     Ops carry no time; the writer stamps them. A series that has no number yet has a `Define` with the number 0 among
@@ -110,6 +110,13 @@ class RunWriter(Protocol):
         self, number: int, values: Sequence[float], steps: Sequence[int | float], times: Sequence[float]
     ) -> None:
         """Write points of the series with a number; the way out for a caller whose slot took no record."""
+
+    def point_row(
+        self, numbers: Sequence[int], values: Sequence[float], steps: Sequence[int], times: Sequence[float]
+    ) -> None:
+        """Write a point of each of many series, in this order."""
+        for number, value, step, time in zip(numbers, values, steps, times, strict=True):
+            self.points(number, (value,), (step,), (time,))
 
     def point_block(self, parts: Sequence[tuple[int, PointColumns]]) -> None:
         """Write points of many series at once, each with its number; the steps of one are all int or all float.

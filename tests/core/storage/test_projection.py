@@ -364,3 +364,40 @@ def test_adding_tags_one_by_one_is_linear() -> None:
 
     assert time.process_time() - began < 5
     assert 20_000 == len(tags_of(projection, "t"))
+
+
+NAMES_OF_SERIES = st.sampled_from(["a", "a/b", "a/b/c", "b", "b/c", "x/1", "x/2", "y"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    before=st.lists(st.tuples(NAMES_OF_SERIES, st.sampled_from(["float", POINTS, "delete"])), max_size=4),
+    paths=st.lists(NAMES_OF_SERIES, max_size=5),
+    is_fresh=st.booleans(),
+    first=st.sampled_from([1, 1, 1, 7]),
+    at=st.sampled_from([10.0, 10.0, -1.0]),
+)
+def test_many_definitions_of_one_frame_mean_the_same_as_one_by_one(
+    before: list[tuple[str, str]], paths: list[str], is_fresh: bool, first: int, at: float
+) -> None:
+    """They are looked at together where all of them are new; a frame of a forked child is older than its writer."""
+    fillers = [f"many/{number}" for number in range(16)]
+    ops = [Define(first + number, path, is_fresh and path == "y", at) for number, path in enumerate([*paths, *fillers])]
+    found = []
+    for frames in ([ops], [[op] for op in ops]):
+        projection = projection_of()
+        for number, (path, kind) in enumerate(before, 1):
+            made: Op = Assign(path, kind, 1.0, number)
+            if kind != FLOAT:
+                made = Delete(path, number) if kind == "delete" else Define(number, path, False, number)
+            projection.apply(BEN, [made])
+        for frame in frames:
+            projection.apply(ANN, frame)
+        states = {(each.path, each.kind): (each.at, each.writer, each.spans()) for each in projection.states()}
+        numbers = [
+            (number, each.path, id(each) in projection.touched)
+            for number, each in projection.known_series(projection.writers[ANN])
+        ]
+        found.append((states, numbers, projection.writers[ANN].at, projection.hidden().keys(), projection.kinds()))
+
+    assert found[1] == found[0]

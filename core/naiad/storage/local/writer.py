@@ -266,12 +266,12 @@ class Writer:
         for change in changes:
             number = change.number
             for op in change.ops:
-                if isinstance(op, Define):
+                if type(op) is Define:
                     number = self.journal.next_number()
                     ops.append(Define(number, op.path, op.fresh, at))
                 else:
                     ops.append(msgspec.structs.replace(op, at=at))
-            numbered.append(msgspec.structs.replace(change, number=number))
+            numbered.append(Change(change.path, change.kind, change.ops, change.points, number, change.content))
         if content:
             ops.append(Stored(dict.fromkeys(content, ""), at))
         return ops, numbered
@@ -321,6 +321,19 @@ class Writer:
         """
         try:
             self.journal.point_log.append(fid, values, steps, times)
+        except JournalClosed:
+            raise self._inactive() from None
+
+    def point_row(
+        self, numbers: Sequence[int], values: Sequence[float], steps: Sequence[int], times: Sequence[float]
+    ) -> None:
+        """Write a point of each of many series, checked, in this order.
+
+        Raises:
+            InactiveContainer: the writer has stopped.
+        """
+        try:
+            self.journal.point_log.append_row(numbers, values, steps, times)
         except JournalClosed:
             raise self._inactive() from None
 

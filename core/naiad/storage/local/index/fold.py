@@ -196,11 +196,14 @@ def _absorb(
         _settle(projection, head, state, read(state), changes)
     records.sort(key=lambda item: (item[0].writer, item[0].number))
     fold_points(projection, head, [(file.writer, part) for file, part in records if len(part)], changes)
+    # Without a call for each of 100,000 series, of which there is nothing to do any more.
     for state in projection.touched.values():
-        if state.retired_at is None or state.kind == POINTS:
+        if not state.id and (state.retired_at is None or state.kind == POINTS):
             _give_id(state, head, changes)
-        fold_texts(state, changes)
-        fold_lines(state, changes)
+        if state.texts:
+            fold_texts(state, changes)
+        if state.lines:
+            fold_lines(state, changes)
     done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
     return [source.file for source in sources if source.file.name in done]
 
@@ -336,11 +339,13 @@ def _by_field(
     ids = [0] * (len(known) + 1)
     fields = np.minimum(numbers, len(known))  # a number beyond has lost its definition to damage
     fields[numbers > len(known)] = 0
+    tombstones, touched = projection.tombstones, projection.touched
     for number in np.flatnonzero(np.bincount(fields)).tolist():
-        state = projection.owner_of(writer, number)
+        owner = known[number - 1] if number else None
+        state = owner if owner.__class__ is FieldState else projection.owner_of(writer, number)
         # Only at paths where something was deleted do the times of points matter; everywhere else a number means its
         # field.
-        if state is not None and state.path in projection.tombstones:
+        if tombstones and state is not None and state.path in tombstones:
             state, since = projection.meaning(writer, number)
             if state is not None and since > -math.inf:
                 is_late = (fields == number) & is_after(records["time"], since)
@@ -350,8 +355,9 @@ def _by_field(
                 else:
                     state = None
         if state is not None:
-            projection.touch(state)
-            _give_id(state, head, changes)
+            touched[id(state)] = state  # as `touch` does, which 100,000 series would call
+            if not state.id:
+                _give_id(state, head, changes)
             ids[number] = state.id
             states[state.id] = state
     return np.array(ids)[fields], is_float, raw
@@ -419,7 +425,11 @@ def _fold_sorted(states: dict[int, FieldState], fields: Ints, points: Columns, c
     if is_short.any():
         add_packs(fields[is_short], points.take(is_short), changes)
         for field in ids[sizes < PACK_BELOW].tolist():
-            states[field].add_piece(writer)
+            state = states[field]
+            if state.shared is None:
+                state.pieces += 1
+            else:
+                state.add_piece(writer)
     changes.points += len(fields)
 
 
@@ -460,7 +470,11 @@ def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Colum
         )
     # `tolist` gives Python numbers, which are faster one by one than scalars of NumPy, and are what the rows hold.
     for field, *facts in zip(*(column.tolist() for column in columns), strict=True):
-        states[field].add_points(writer, *facts)
+        state = states[field]
+        if state.shared is None and state.writer == writer:
+            state.series.add(*facts)
+        else:
+            state.add_points(writer, *facts)
 
 
 def _last_ranks(points: Columns, starts: Ints, ends: Ints) -> Ints:

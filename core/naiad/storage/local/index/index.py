@@ -39,7 +39,6 @@ from naiad.storage.local.index.rows import (
     damaged,
     decode_head,
     facts_of_row,
-    field_row,
     field_state,
     head_row,
     is_whole,
@@ -247,8 +246,9 @@ class Index:
         new = changes.new_fields
         are_new = set(map(id, new))
         known = [state for state in projection.touched.values() if id(state) not in are_new]
-        connection.run_rows(_ADD["field"], list(map(field_row, new)))
-        connection.run_rows(_CHANGE_FIELD, [(*facts_of_row(state), state.id) for state in known])
+        # One after the other, since the garbage collector would look at 100,000 rows again and again.
+        connection.run_rows(_ADD["field"], ((state.id, state.path, state.kind, *facts_of_row(state)) for state in new))
+        connection.run_rows(_CHANGE_FIELD, ((*facts_of_row(state), state.id) for state in known))
         for row in changes.packs:
             row["id"] = head.next_pack
             row["crc"] = pack_crc(row)

@@ -48,6 +48,8 @@ Row: TypeAlias = "tuple[int, str, str, bytes, int]"
 """Number, path, kind, facts and checksum of a field in the index."""
 Make: TypeAlias = Callable[[Sequence[Row], list[Damage]], Mapping[int, FieldState]]
 """Makes states of rows, by number; those that no release writes are added to the damage instead."""
+LEAST_MANY = 16
+"""Definitions in one frame from which on looking at all of them together is cheaper than one by one."""
 NO_ROWS: Mapping[str, Row] = MappingProxyType({})
 UNMADE: dict[str, FieldState] = {}
 """The states at a path of which there is a row so far."""
@@ -285,9 +287,11 @@ class Projection:
         for name, frame in sorted(frames, key=lambda item: (item[0], item[1].sequence)):
             self.apply(name, frame.ops)
 
-    def apply(self, name: str, ops: Iterable[Op]) -> None:
+    def apply(self, name: str, ops: Sequence[Op]) -> None:
         """Let the ops of one frame of writer `name` take effect."""
         writer = self.writer(name)
+        if len(ops) >= LEAST_MANY and self._define_many(writer, ops):
+            return
         for op in ops:
             is_inherited = type(op) is Define and not op.fresh and op.at < writer.started
             if not is_inherited:  # by a forked child; of all else the order of a writer's ops is that of their times
@@ -597,6 +601,29 @@ class Projection:
             writer.fields.append(None)
         state = self._at(op.path, POINTS, writer, at) or self.alive(op.path, POINTS)
         writer.fields[op.fid - 1] = state or self._dead(op.path)
+
+    def _define_many(self, writer: WriterState, ops: Sequence[Any]) -> bool:
+        """Define many series that are new, as of the first dict of 100,000; False, and nothing done, if one is not."""
+        if self.tombstones or self.dead or {*map(type, ops)} != {Define}:
+            return False
+        paths, first = dict.fromkeys([op.path for op in ops]), len(writer.fields) + 1
+        is_plain = len(paths) == len(ops) and self.fields.keys().isdisjoint(paths)
+        is_plain = is_plain and [op.fid for op in ops] == [*range(first, first + len(ops))]
+        if not is_plain or any(op.fresh or op.at != ops[0].at for op in ops) or ops[0].at < writer.started:
+            return False
+        name, at = writer.name, max(writer.at, ops[0].at)
+        writer.at = at
+        states = [FieldState(path, POINTS, writer=name, at=at, defined_at=at, defined_by=name) for path in paths]
+        above = namespaces_of(paths)
+        # Before the namespaces of these paths are known as such: a path may be one of them too.
+        self._contested |= self._namespaces.intersection(paths) | above.intersection(paths)
+        self._contested |= self.fields.keys() & above
+        self._namespaces |= above
+        self.fields.update((state.path, {POINTS: state}) for state in states)
+        self.touched.update((id(state), state) for state in states)
+        self.version += 1
+        writer.fields += states
+        return True
 
     def _dead(self, path: str) -> FieldState:
         """The float series that is not there."""

@@ -230,7 +230,7 @@ def whole_fields(rows: list[FieldRow]) -> list[FieldRow]:
         row
         for row in rows
         if (*map(type, row),) == FIELD_TYPES
-        and row[4] == crc32(b"%b%b\0" % (f"{row[0]}\0{row[1]}\0{row[2]}\0".encode("utf-8", "surrogatepass"), row[3]))
+        and row[4] == crc32(f"{row[0]}\0{row[1]}\0{row[2]}\0".encode("utf-8", "surrogatepass") + row[3] + b"\0")
     ]
 
 
@@ -274,13 +274,18 @@ def facts_of_row(state: FieldState) -> tuple[bytes, int]:
     s, has_entries = state.series, state.entries is not None
     # An atom that was assigned once is the usual field, and its row stays short.
     is_as_defined = state.defined_at == state.at and state.defined_by == state.writer
+    is_of_one = state.shared is None and not has_entries and state.config_key == NEVER
+    has_history = not is_of_one or s.last_rank is not None
+    # A tuple with the items of `FieldFacts`, which gives the same bytes in a quarter of the time.
     facts = _encode(
-        FieldFacts(
-            state.value, state.tags if has_entries else [], state.config, state.writer, state.at, state.pieces,
+        (
+            state.value, state.tags if has_entries else (), state.config, state.writer, state.at, state.pieces,
             s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
             state.retired_at, state.retired_by,
             None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
-            state.members if has_entries else {}, s.spread, _history(state), _deletion_facts(state), state.printed,
+            state.members if has_entries else {}, s.spread,
+            _history(state) if has_history else None,
+            None if state.deletions is None else _deletion_facts(state.deletions), state.printed,
         )
     )  # fmt: skip
     return facts, _field_crc(state.id, state.path, state.kind, facts)
@@ -372,10 +377,8 @@ def odd_paths(found: list[str]) -> set[str]:
     return set()
 
 
-def _history(state: FieldState) -> History | None:
-    """Return the history of a field with several writers; None for one writer, the usual case."""
-    if state.shared is None and state.entries is None and state.config_key == NEVER and state.series.last_rank is None:
-        return None
+def _history(state: FieldState) -> History:
+    """Return the history of a field with several writers, or with more than one value of one writer."""
     # Names of writers stand once; keys refer to them by number, as a row may have thousands.
     writers: dict[str, int] = {}
 
@@ -424,11 +427,9 @@ def _give_history(state: FieldState, facts: FieldFacts) -> None:
             state.set.cleared = (history.cleared[0], names[history.cleared[1]])
 
 
-def _deletion_facts(state: FieldState) -> DeletionFacts | None:
-    if state.deletions is None:
-        return None
-    continuing = {kind: sorted(writers) for kind, writers in state.deletions.continuing.items()}
-    return DeletionFacts(state.deletions.deleted, continuing, state.deletions.buried)
+def _deletion_facts(deletions: Deletions) -> DeletionFacts:
+    continuing = {kind: sorted(writers) for kind, writers in deletions.continuing.items()}
+    return DeletionFacts(deletions.deleted, continuing, deletions.buried)
 
 
 def _deletions(facts: FieldFacts) -> Deletions:
@@ -441,10 +442,16 @@ def _deletions(facts: FieldFacts) -> Deletions:
 def writer_row(writer: WriterState, made: Mapping[int, FieldState]) -> dict[str, Any]:
     """The row of a writer; `made` are the states of rows, by the number that the row had."""
     facts = _encode(WriterFacts(*(getattr(writer, name) for name in WriterFacts.__struct_fields__)))
-    series = ((made.get(each) or each) if isinstance(each, int) else each for each in writer.fields)
-    ids = (each if isinstance(each, int) else each.id if each else 0 for each in series)
+    # In one expression: a writer may have 100,000 series.
+    ids = [each.id if isinstance(each, FieldState) else _number_of(each, made) if each else 0 for each in writer.fields]
     fields = _swapped(array.array("q", ids)).tobytes()
     return {"name": writer.name, "facts": facts, "fields": fields, "crc": row_crc(writer.name, facts, fields)}
+
+
+def _number_of(number: int, made: Mapping[int, FieldState]) -> int:
+    """The number in the index of a series, which was this when the index was loaded."""
+    state = made.get(number)
+    return number if state is None else state.id
 
 
 def writer_state(name: str, facts: bytes, fields: bytes) -> WriterState:
@@ -464,7 +471,7 @@ def damaged(what: str) -> sqlite3.DatabaseError:
 
 def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
     """Return the result of `row_crc` for these columns in one expression; a fold may write 100,000 fields."""
-    return zlib.crc32(b"%b%b\0" % (f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass"), facts))
+    return zlib.crc32(f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass") + facts + b"\0")
 
 
 def _swapped(numbers: array.array[int]) -> array.array[int]:

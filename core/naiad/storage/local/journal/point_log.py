@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from naiad import clock
 from naiad.settings import Tuning
-from naiad.slots import DEAD_SLOT, FLOAT_STEP, RECORD, SEGMENT_HEADER, Page, Slot, pack_float, pack_int
+from naiad.slots import DEAD_SLOT, FLOAT_STEP, RECORD, SEGMENT_HEADER, Page, Slot, pack_float, pack_int, pack_row
 from naiad.storage.local.journal.directory import LogDirectory
 from naiad.storage.local.journal.log_file import LogFile
 from naiad.storage.local.journal.segment import Segment, commit_of, put_record, whole_records
@@ -82,6 +82,24 @@ class PointLog:
             start += self._pack(slot, number, values[rows], steps[rows], times[rows])
             if start < min(rows.stop, count):
                 self._make_room(slot)
+
+    def append_row(
+        self, numbers: Sequence[int], values: Sequence[float], steps: Sequence[int], times: Sequence[float]
+    ) -> None:
+        """Add a point of each of many series, already checked.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        start, count = 0, len(numbers)
+        while start < count:
+            rows = slice(start, start + PIECE)
+            slot = self.slot
+            is_mapped = slot[1].__class__ is not bytearray
+            done = pack_row(slot, numbers[rows], values[rows], steps[rows], times[rows]) if is_mapped else 0
+            if not done:  # no room is left, or the page takes no records
+                self.append(numbers[start], (values[start],), (steps[start],), (times[start],))
+            start += done or 1
 
     def append_block(self, records: bytes) -> None:
         """Add packed records, at most `LARGEST_BLOCK`, as a segment of their own.
