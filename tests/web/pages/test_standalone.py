@@ -68,6 +68,23 @@ def test_long_name_without_spaces_is_shown_whole(chromium: Any, watched: Any, tm
         assert look.page.evaluate("document.querySelector('h1').getBoundingClientRect().right <= innerWidth")
 
 
+def test_file_that_is_too_large_for_the_page_is_said_to_be_missing(
+    chromium: Any, watched: Any, until: Any, tmp_path: Path
+) -> None:
+    """Nothing offers to try again: it would be missing again."""
+    with naiad.init_run(project="digits", store=tmp_path / "store") as run:
+        run["notes"].upload(naiad.types.File.from_content("word " * 500_000, extension="txt"))
+    program = [sys.executable, "-c", "from naiad.cli import main; main()", "--store", str(tmp_path / "store")]
+    file = tmp_path / "run.html"
+    subprocess.run([*program, "export", "DIGITS-1", "--to", str(file), "--format", "html"], check=True, timeout=60)
+
+    with watched(chromium, "file://", "") as look:
+        look.page.goto(f"file://{file}#/p/digits/runs/DIGITS-1/fields?path=notes")
+        until(look.page, "document.querySelector('[role=alert]')?.textContent.includes('is not kept in the page')")
+
+        assert 0 == look.page.get_by_text("Try again").count()
+
+
 def test_charts_are_drawn_and_show_every_spike(opened: Any, until: Any) -> None:
     page = opened("many", "#/p/digits/runs/DIGITS-51/charts?m=long")
     until(page, "document.querySelectorAll('canvas').length > 0")

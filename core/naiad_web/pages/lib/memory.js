@@ -55,7 +55,7 @@ export class MemorySource {
   async url(_route, params) {
     const found = this.kept.files[[params.run, params.path, params.index ?? "", params.entry ?? ""].join("\n")];
     if (found) return found;
-    throw new Error("This file is not kept in the page.");
+    return missing("file");
   }
 
   async change() {
@@ -153,7 +153,8 @@ export class MemorySource {
   }
 }
 
-/** @returns {never} */
-function missing() {
-  throw new Error("This part is not kept in the page; open the store with naiad ui to see it.");
+/** @param {string} [noun] @returns {never} */
+function missing(noun = "part") {
+  // asked for again, it would be missing again
+  throw Object.assign(new Error(`This ${noun} is not kept in the page; open the store with naiad ui to see it.`), { isLasting: true });
 }

@@ -139,7 +139,7 @@ export function Tabs({ label, tabs, tab, to }) {
 
 /** One failure, said where it happened, with a way to try again. @param {{error: any, onRetry?: () => void}} props */
 export const Failure = ({ error, onRetry }) => html`<div class="failure" role="alert">
-  <p>${String(error?.message ?? error)}</p>${onRetry && html`<${Button} onClick=${onRetry}>Try again</${Button}>`}</div>`;
+  <p>${String(error?.message ?? error)}</p>${onRetry && !error?.isLasting && html`<${Button} onClick=${onRetry}>Try again</${Button}>`}</div>`;
 
 /** In the place of something that is not there: its failure, or lines of grey until it is loaded.
  * @param {{error: any, again: () => void}} loaded @param {number} [lines] */
