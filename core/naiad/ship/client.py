@@ -70,6 +70,7 @@ class Client:
         self._token = token
         self._lock = threading.RLock()
         self._is_asking = False
+        self._is_closing = False
         self._connection: http.client.HTTPConnection | None = None
         self._pid = os.getpid()
         self.epoch = ""
@@ -178,9 +179,12 @@ class Client:
             self._drop()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; in a signal handler inside a request, at the end of that request."""
         with self._lock:
-            self._drop()
+            if self._is_asking:
+                self._is_closing = True
+            else:
+                self._drop()
 
     @property
     def _prefix(self) -> str:
@@ -220,6 +224,9 @@ class Client:
             raise
         finally:
             self._is_asking = False
+            if self._is_closing:
+                self._is_closing = False
+                self._drop()
 
     def _sent(
         self, method: str, target: str, body: bytes | IO[bytes], headers: Mapping[str, str], seconds: float

@@ -183,3 +183,30 @@ def test_request_of_a_signal_handler_inside_a_request_is_refused_at_once_and_the
 
     assert [name, name] == stored
     assert 1 == len(refused)
+
+
+def test_client_that_a_signal_handler_closes_inside_a_request_ends_that_request_first(server: JournalServer) -> None:
+    """As of a handler that stops a run; the request would else go on with a closed connection."""
+    client, closed = Client(server.url, TOKEN), list[bool]()
+
+    def close(_number: int, _frame: FrameType | None) -> None:
+        client.close()
+        closed.append(client._connection is None)
+
+    class Content(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if not closed:
+                signal.raise_signal(signal.SIGUSR1)
+            return super().read(size)
+
+    name = hashlib.sha256(b"x").hexdigest()
+    earlier = signal.signal(signal.SIGUSR1, close)
+    try:
+        stored = client.put_file(f"blobs/{name}", Content(b"x"), 1)["sha256"]
+        is_closed = client._connection is None
+    finally:
+        signal.signal(signal.SIGUSR1, earlier)
+        client.close()
+
+    assert name == stored
+    assert ([False], True) == (closed, is_closed)
