@@ -112,13 +112,17 @@ def test_every_command_and_setting_has_an_entry(site: Path) -> None:
     assert [] == sorted(name for name in read if f"`{name}`" not in settings and not name.startswith("NAIAD_AS_"))
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_the_search_of_the_documentation_answers(question: str, site: Path) -> None:
+@pytest.fixture(scope="module")
+def index(site: Path) -> Any:
+    """The index that the page of the search makes from the texts of the site, made once for all questions."""
     documents = json.loads((site / "search/search_index.json").read_text(encoding="utf-8"))["docs"]
     for document in documents:
         document["text"] = re.sub(r"<[^>]+>", " ", document["text"])
-    index = lunr.lunr(ref="location", fields=[{"field_name": "title", "boost": 10}, "text"], documents=documents)
+    return lunr.lunr(ref="location", fields=[{"field_name": "title", "boost": 10}, "text"], documents=documents)
 
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_search_of_the_documentation_answers(question: str, index: Any) -> None:
     found = [match["ref"] for match in index.search(question)][:5]
 
     assert any(place.startswith(QUESTIONS[question]) for place in found), found
