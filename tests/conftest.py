@@ -38,6 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
             compileall.compile_dir(str(folder), quiet=2)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Leave the garbage collector out of the imports of all frameworks: it looks through them and finds nothing."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking again and again at the frameworks that the collection has imported."""
     gc.collect()
