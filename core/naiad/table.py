@@ -6,6 +6,7 @@ import itertools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from msgspec import Struct
 
 from naiad import html
 from naiad.container_kinds import RUN, ContainerKind, RunId
+from naiad.cycles import search_paused
 from naiad.errors import (
     DamageWarning,
     FieldConflict,
@@ -107,20 +109,27 @@ class Table:
         import numpy as np
         import pandas as pd
 
-        names, index = self.column_names, pd.RangeIndex(len(self))
-        columns, numbers = {}, {}
-        for name in names:
-            values, holds = self._values(name)
-            # pandas checks each column by itself, and a block of numbers only once.
-            if holds == "number" and len(names) > MANY_COLUMNS:
-                numbers[name] = values
-            else:
-                columns[name] = _column(values, holds)
-        frame = pd.DataFrame(columns, index=index)
-        if not numbers:
-            return frame
-        block = pd.DataFrame(np.array([*numbers.values()], np.float64).T, index, [*numbers], copy=False)
-        return pd.concat([frame, block], axis=1)[names] if columns else block
+        is_wide = len(self._found.fields) > MANY_COLUMNS
+        with search_paused() if is_wide else nullcontext():
+            names, index = self.column_names, pd.RangeIndex(len(self))
+            columns: dict[str, Any] = {}
+            numbers: dict[str, Sequence[float | None]] = {}
+            curves = self._curves() if is_wide else {}
+            for name in names:
+                if name in curves:
+                    numbers[name] = curves[name]
+                    continue
+                values, holds = self._values(name)
+                # pandas checks each column by itself, and a block of numbers only once.
+                if holds == "number" and is_wide:
+                    numbers[name] = values
+                else:
+                    columns[name] = _column(values, holds)
+            frame = pd.DataFrame(columns, index=index)
+            if not numbers:
+                return frame
+            block = pd.DataFrame(np.array([*numbers.values()], np.float64).T, index, [*numbers], copy=False)
+            return pd.concat([frame, block], axis=1)[names] if columns else block
 
     @cached_property
     def column_names(self) -> list[str]:
@@ -253,6 +262,20 @@ class Table:
         if holds in ("number", "integer", "boolean", "moment"):
             return plain, holds
         return [_framed(kind, each, aspect) for each in plain], ""
+
+    def _curves(self) -> dict[str, list[float | None]]:
+        """The last values of the series of numbers, as `_values` has them, without a call for each of very many.
+
+        Of those that are alone at their paths, if the cells of each field lie together as a list.
+        """
+        found: dict[str, list[float | None]] = {}
+        cells_of = self._by_field
+        for path, kinds in self._alone.items():
+            for number, kind in kinds.items():
+                cells = cells_of.get(number) if kind == POINTS else None
+                if type(cells) is list and cells.count(None) < len(cells):
+                    found[path] = [None if each is None else each[0] for each in cells]
+        return found
 
     def cell(self, row: int, column: str) -> tuple[str, Any] | None:
         """Return kind and value of a cell as the catalog has them; None where the run has no such field."""

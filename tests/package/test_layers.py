@@ -15,7 +15,7 @@ LAYERS = [
     "kinds container_kinds paths errors clock ids address settings lazy html integers secrets exits places "
     "spawns api_tokens slots planes locks periodic compression",
     "ops lines scalars structures rewinds value histogram types typing records importer hookspecs integration "
-    "background alert plugins file gitref refs progress conversions exceptions disk forks files smoothing query "
+    "background alert plugins file gitref refs progress conversions exceptions disk forks cycles files smoothing query "
     "storage storage.base storage.results storage.edits storage.catalog storage.names",
     "storage.receiving",
     "storage.sql storage.local storage.wire",

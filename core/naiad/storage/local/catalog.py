@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError, ProgrammingError
 from typing import NamedTuple, TypeVar
@@ -22,6 +23,7 @@ from msgspec import MsgspecError
 
 from naiad import clock
 from naiad.container_kinds import BY_FOLDER, KINDS, ContainerKind, RunId
+from naiad.cycles import search_paused
 from naiad.errors import DamagedData, NaiadError, StorageError
 from naiad.progress import showing
 from naiad.storage.catalog import Cell
@@ -37,6 +39,7 @@ from naiad.storage.sql.values import (
     LIST,
     LISTED,
     MADE,
+    MANY_CELLS,
     Entry,
     Known,
     Stamp,
@@ -261,7 +264,9 @@ class Catalog(SqlCatalog):
             if gone:
                 forget(connection, gone)
             if entries:
-                put(connection, entries)
+                most = max(map(len, map(attrgetter("cells"), entries)))
+                with search_paused() if most > MANY_CELLS else contextlib.nullcontext():
+                    put(connection, entries)
             if listed:
                 connection.run(LIST, listed=listed)
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Protocol
 
+from naiad.cycles import search_paused
 from naiad.errors import DamageWarning, NewerFormat
 from naiad.kinds import DERIVED, SYS
 from naiad.storage.catalog import NO_LOSSES, Losses
@@ -16,7 +17,7 @@ from naiad.storage.local.journal.leases import Liveness
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.short_run import Files, ShortRun, read_short_run
-from naiad.storage.sql.values import Entry, Stamp, as_stored, cells_of
+from naiad.storage.sql.values import MANY_CELLS, Entry, Stamp, as_stored, cells_of
 
 ID, PROJECT, CREATED = ((path, SYS[path]) for path in ("sys/id", "sys/project", "sys/creation_time"))
 STATE = ("sys/state", DERIVED["sys/state"])
@@ -81,7 +82,8 @@ def entry_of(reader: Reader | ShortRun, ids: Names, stamp: Stamp, looked: dict[s
     """
     folder = reader.folder
     shown, losses = reader.shown(looked)
-    cells = cells_of(shown)
+    with search_paused() if len(shown) > MANY_CELLS else contextlib.nullcontext():
+        cells = cells_of(shown)
     number = str(cells.get(ID) or ids.id_of(folder.uid) or folder.uid)
     created = cells.get(CREATED)
     return Entry(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import lru_cache, partial
 from operator import itemgetter
 
 from naiad.container_kinds import ContainerKind
+from naiad.cycles import search_paused
 from naiad.errors import InvalidArgument
 from naiad.kinds import KINDS, SYS
 from naiad.paths import alike
@@ -18,6 +20,7 @@ from naiad.storage.sql.search import Sort, in_scope, search
 from naiad.storage.sql.translate import Numbers
 from naiad.storage.sql.values import (
     AT_PATHS,
+    MANY_CELLS,
     SMALL_ROWS,
     fields_at,
     losses_of,
@@ -63,15 +66,18 @@ def find(
     # Their numbers first, and alone: with a project in the statement SQLite takes the index of projects, and looks at
     # all containers. There are nearly always none.
     damaged = connection.run(_WITH_LOSSES).fetchall()
+    is_wide = bool(rows) and len(rows[0].cells or b"") > 8 * MANY_CELLS
     # Without a row there is nothing to show; the fields then are those that could have been asked for.
-    found = _fields(connection, columns, None if rows else (kind, project))
+    with search_paused() if is_wide else nullcontext():
+        found = _fields(connection, columns, None if rows else (kind, project))
     lost = {}
     if damaged:
         asked = {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
         lost = _losses(connection, damaged, kind, project, {row.number for row in rows}, asked)
     # More rows than are remembered would push each other out, and none of them would be found again.
     if len(rows) <= SMALL_ROWS:
-        return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
+        with search_paused() if is_wide else nullcontext():
+            return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
     require_whole(rows)
     return Found(found, PackedRows(rows), unmatched, lost)
 

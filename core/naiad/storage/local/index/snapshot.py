@@ -27,6 +27,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from naiad.cycles import search_paused
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
 from naiad.kinds import POINTS, TEXTS
@@ -198,7 +199,7 @@ class Snapshot:
 
         Of fields that are unread; None where something about them is unusual.
         """
-        with self._sealed() as (index, connection):
+        with self._sealed() as (index, connection), search_paused():
             found = index.summed_fields(connection)
         return None if found is None else (found[0], self._unread, found[1])
 
