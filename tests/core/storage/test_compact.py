@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,9 +144,10 @@ def test_many_small_rows_become_few(folder: RunDirectory, writer: Writer) -> Non
 
 
 def test_pieces_of_a_run_that_goes_on_stay_few_and_its_large_chunks_as_they_are(
-    folder: RunDirectory, writer: Writer
+    folder: RunDirectory, writer: Writer, tmp_path: Path
 ) -> None:
     """Also while series are of several writers, and some have texts or few points."""
+    before = RunDirectory(tmp_path / "before")
     other = Writer.open(folder)
     put(writer, "long", list(range(70_000)))
     fold(writer)
@@ -158,9 +160,11 @@ def test_pieces_of_a_run_that_goes_on_stay_few_and_its_large_chunks_as_they_are(
         put(writer if each % 2 else other, "shared", [each] * 700)
         say(writer, "log", [each])
         fold(writer if each % 3 else other)
-        before = everything(folder)
+        shutil.copytree(folder.path, before.path)
         is_merged = merge(opened(folder))
-        assert before == everything(folder)
+        if is_merged:
+            assert everything(before) == everything(folder)
+        shutil.rmtree(before.path)
         with opened(folder).view() as connection:
             projection, *_rest = opened(folder).load(connection)
         most = max(most, *(state.pieces for state in projection.of_kinds(["float_series", "string_series"])))
