@@ -320,6 +320,28 @@ def test_gc_deletes_the_monitoring_of_old_runs_alone_and_only_if_asked(
 
 
 @of_a_folder
+def test_content_that_gc_has_freed_is_sent_again_when_it_is_named_again(
+    server: Server, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program uploads a file, another in its place, and the first one again after a while."""
+    monkeypatch.setattr("naiad.ship.content.KNOWN_SECONDS", 0.0)
+    run = naiad.init_run(store=url, project="again", **QUIET)
+    first, second = (naiad.types.File.from_content(each * 100_000, extension="bin") for each in (b"1", b"2"))
+    name = hashlib.sha256(b"1" * 100_000).hexdigest()
+    place = server.store / "blobs" / name[:2] / name
+    for each in (first, second):
+        run["best"].upload(each)
+        run.sync(remote=True)
+    os.utime(place, (0, 0))
+    assert name in server.command("gc")
+    run["best"].upload(first)
+    run.stop()
+    wait_for(server, run._run.uid, "finished")
+
+    assert b"1" * 100_000 == place.read_bytes()
+
+
+@of_a_folder
 def test_verify_names_a_damage(server: Server, logged: Log, tmp_path: Path) -> None:
     folder = logged("broken", points=50)
     registered = server.register(folder.name, "broken")

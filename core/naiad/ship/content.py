@@ -9,11 +9,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from naiad import clock
 from naiad.ship.client import Client
 from naiad.ship.uploads import SMALL, Uploads
 
 MOST_BLOBS = 5000
 """Hashes in one request."""
+KNOWN_SECONDS = 300.0
+"""How long content that the server has is not asked for again. A server frees content that nothing has referred to for
+ten minutes, such as that of a file before the next one in its place; then ops that name it once more need it again."""
 
 
 class Blobs(Protocol):
@@ -52,7 +56,7 @@ class ContentSender:
         self._project = project
         self._pace = pace
         self._is_awaited = is_awaited
-        self._sent: set[str] = set()
+        self._sent: dict[str, float] = {}
         self._uploads: Uploads | None = None
 
     def forget(self) -> None:
@@ -66,7 +70,10 @@ class ContentSender:
             ServerError: the server does not take it.
         """
         coming = self._uploads.pending() if self._uploads is not None else set()
-        new = {*names} - self._sent - coming
+        now = clock.now()
+        # By the time of day, since the other clock stands still while a machine sleeps; it may be set back.
+        self._sent = {name: at for name, at in self._sent.items() if abs(now - at) < KNOWN_SECONDS}
+        new = {*names} - self._sent.keys() - coming
         sizes = self._sizes(sorted(new))
         for name in self._lacking(sizes):
             if sizes[name] <= SMALL or self._is_awaited:
@@ -74,7 +81,7 @@ class ContentSender:
             else:
                 self._in_background().add(name, sizes[name])
                 coming.add(name)
-        self._sent |= new - coming
+        self._sent |= dict.fromkeys(new - coming, now)
         return coming
 
     def send_bytes(self, data: bytes) -> None:
