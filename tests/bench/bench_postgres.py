@@ -60,7 +60,7 @@ def cores(before: dict[int, float], after: dict[int, float], seconds: float) -> 
     return sum(now - before.get(pid, 0.0) for pid, now in after.items()) / seconds
 
 
-def under(cluster: Cluster, writers: int, seconds: float, flush: float) -> tuple[list[float], float]:
+def under(cluster: Cluster, writers: int, seconds: float, flush: float | None) -> tuple[list[float], float]:
     """The latencies of so many writers, and the cores that they cost once all are registered."""
     since: list[tuple[dict[int, float], float]] = []
     ports = [each.port for each in cluster.replicas]
@@ -213,6 +213,18 @@ def loaded(
     return [
         Figure(f"{title}: p99", "ms", [p99(took)], goal, {name: [p99(each)] for name, each in others.items()}),
         Figure(f"{title}: cores", "cores", [used], most),
+        *as_shippers(cluster, writers, seconds),
+    ]
+
+
+def as_shippers(cluster: Cluster, writers: int, seconds: float) -> list[Figure]:
+    """The same writers, each of which comes back when its last answer says: those answered together come together."""
+    took, used = under(cluster, writers, seconds, None)
+    title = f"{writers} writers x {METRICS} metrics/s, back when the answer says"
+    return [
+        Figure(f"{title}: p99", "ms", [p99(took)]),
+        Figure(f"{title}: flushes/s", "", [len(took) / seconds], is_rate=True),
+        Figure(f"{title}: cores", "cores", [used]),
     ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -72,6 +73,9 @@ def beginning(writer: str) -> bytes:
     return encode_frame(0, encode_ops([*ops, *(Define(n + 1, f"metrics/m{n}", False, now) for n in range(METRICS))]))
 
 
+_LOADS = itertools.count()
+
+
 class Connection:
     """A connection that stays open, with no more of HTTP than these requests need."""
 
@@ -102,17 +106,24 @@ class Connection:
 
 
 async def write(
-    ports: Sequence[int], token: str, writers: int, seconds: float, flush: float, begun: Callable[[], None] = int
+    ports: Sequence[int],
+    token: str,
+    writers: int,
+    seconds: float,
+    flush: float | None,
+    begun: Callable[[], None] = int,
 ) -> list[float]:
     """Let so many writers send for some seconds; return the durations of their flushes.
 
-    All are registered first, which is a load of its own: `begun` is called when the first flush is due.
+    All are registered first, which is a load of its own: `begun` is called when the first flush is due. Without a
+    `flush` in seconds, each comes back when the last answer says, as the shipper does.
     """
     connections = [Connection(ports[number % len(ports)], token) for number in range(writers)]
-    await together(lambda number: begin(connections[number], number), writers)
+    first = 10_000 * next(_LOADS)  # runs of their own: bytes that a server has already cost it less
+    await together(lambda number: begin(connections[number], first + number), writers)
     begun()
     took: list[float] = []
-    await together(lambda number: flush_points(connections[number], number, seconds, flush, took), writers)
+    await together(lambda number: flush_points(connections[number], first + number, seconds, flush, took), writers)
     return took
 
 
@@ -126,19 +137,24 @@ async def begin(connection: Connection, number: int) -> None:
     connection.close()  # the server closes one that idles, as this would until all are registered
 
 
-async def flush_points(connection: Connection, number: int, seconds: float, flush: float, took: list[float]) -> None:
+async def flush_points(
+    connection: Connection, number: int, seconds: float, flush: float | None, took: list[float]
+) -> None:
     """One writer: ten points a second, sent at each flush, until the time is over."""
     uid, writer = f"bench-{number}", f"{number}-bench"
-    await asyncio.sleep(flush * (number % 97) / 97)
+    passed = flush or 1.0
+    await asyncio.sleep(passed * (number % 97) / 97)
     at, until = 64, time.monotonic() + seconds
     while time.monotonic() < until:
-        data = records(at, round(METRICS * flush))
+        data = records(at, round(METRICS * passed))
         sent = journal(uid, writer, [(f"{writer}.000001.seg", at, data)])
         began = time.perf_counter()
-        await connection.post("/api/v1/journal", sent)
+        answer = await connection.post("/api/v1/journal", sent)
         took.append(time.perf_counter() - began)
         at += len(data)
-        await asyncio.sleep(max(0.0, flush - (time.perf_counter() - began)))
+        asked = float(msgspec.msgpack.decode(answer)["after"]) if flush is None else flush - took[-1]
+        await asyncio.sleep(max(0.0, asked))
+        passed = time.perf_counter() - began
     connection.close()
 
 
