@@ -104,6 +104,23 @@ def test_chart_grows_where_changes_come_faster_than_answers(look: Any, until: An
         until(page, f"{points} > {before} + 10")
 
 
+def test_chart_grows_after_a_request_that_is_never_answered(look: Any, until: Any, training: Any) -> None:
+    """As over a connection that was lost without a sign, such as of a laptop that slept."""
+    training.stdin.write("go\n")
+    training.stdin.flush()
+    page = look.open("/p/live/runs/LIVE-1/charts")
+    points = "Number(document.querySelector('section.chart footer')?.textContent.match(/(\\d+) point/)?.[1] ?? 0)"
+    until(page, f"{points} > 0")
+    lost: list[Any] = []
+    page.route("**/api/v1/chart*", lambda route: lost.append(route), times=1)  # noqa: PLW0108 (Playwright marks it)
+    while not lost:
+        page.wait_for_timeout(50)
+    before = page.evaluate(points)
+    page.evaluate("performance.now = ((now) => () => now() + 120_000)(performance.now.bind(performance))")
+    until(page, f"{points} > {before} + 10")
+    lost[0].abort()
+
+
 def test_events_of_many_runs_load_a_chart_once(look: Any, until: Any, place: Path) -> None:
     """Fifty runs that ended a moment ago are told to the page one by one."""
     for number in range(50):

@@ -189,8 +189,11 @@ export const Path = ({ path }) => {
   return html`<bdi class="path" title=${path}><span class="faint">${visible(path.slice(0, cut))}</span>${visible(path.slice(cut))}</bdi>`;
 };
 
+const PATIENCE_MS = 60_000; // a request over a connection that was lost may never end
+
 /** Load something when its inputs change: what was loaded before stays until the new is there. For a new version, and by
- * `again`, it is loaded once more, but never stopped: where changes come faster than answers, nothing new would be shown.
+ * `again`, it is loaded once more, after the load that is going on: where changes come faster than answers, nothing new
+ * would be shown if they stopped it.
  * @template T @param {(signal: AbortSignal) => Promise<T>} load @param {any[]} inputs @param {any} [version]
  * @returns {{data: T|undefined, error: any, isLoading: boolean, again: () => void}} */
 export function useLoaded(load, inputs, version) {
@@ -198,7 +201,12 @@ export function useLoaded(load, inputs, version) {
   const { current: own } = useRef(/** @type {any} */ ({}));
   own.load = load;
   const again = () => {
-    if ((own.isStale = own.running)) return;
+    if (own.running && (own.running.signal.aborted || performance.now() - own.since < PATIENCE_MS)) {
+      own.isStale = true;
+      return;
+    }
+    own.running?.abort();
+    Object.assign(own, { isStale: false, since: performance.now() });
     const { signal } = (own.running = new AbortController());
     const end = (/** @type {any} */ next) => {
       if (signal.aborted) return;
