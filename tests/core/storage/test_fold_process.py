@@ -14,7 +14,9 @@ import pytest
 import naiad
 from naiad.storage.local import processes
 from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost
+from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
 
 LOOP = """
 import os, sys, naiad
@@ -85,6 +87,49 @@ def test_thread_folds_if_the_process_is_lost(settings: Path, monkeypatch: pytest
 
     assert 1 == len(lost)
     assert steps(settings) == list(range(100_000))
+
+
+def test_files_that_a_process_has_folded_before_it_was_lost_are_removed(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that answers the last fold too late: its commit is there, and this process seals the run."""
+    ask, lost = FoldProcess._ask, []
+    run = naiad.init_run()
+    folder = RunDirectory(Path(run._store.directory(run._run).path))
+    journal = run._session.writer.journal
+
+    def ask_in_vain(self: FoldProcess, what: str, content: object, until: float) -> object:
+        found = ask(self, what, content, until)
+        if not journal.is_closed:
+            return found
+        lost.append(what)
+        raise FoldProcessLost
+
+    monkeypatch.setattr(FoldProcess, "_ask", ask_in_vain)
+    for step in range(200_000):
+        run["loss"].append(0.5, step=step)
+    run.stop()
+
+    assert ["fold"] == lost
+    assert folder.seal.exists()
+    assert [] == list_journal(folder.journal)
+    assert steps(settings) == list(range(200_000))
+
+
+def test_sealed_run_is_read_whole_if_files_that_its_index_has_are_left(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is whose process for folds was lost before it answered."""
+    monkeypatch.setattr(Maintenance, "_clear", lambda *_arguments: None)
+    with naiad.init_run() as run:
+        folder = RunDirectory(Path(run._store.directory(run._run).path))
+        for step in range(20_000):
+            run["loss"].append(0.5, step=step)
+    left = list_journal(folder.journal)
+
+    assert folder.seal.exists()
+    assert left
+    assert steps(settings) == list(range(20_000))
 
 
 def test_thread_folds_where_no_process_can_be_started(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,8 @@ class Maintenance:
         self._index: Fold | None = None
         self._process: FoldProcess | None = None
         self._has_no_process = False  # it could not be started, or was lost
+        self._unanswered: set[str] = set()
+        """The files that a lost process may have folded to their end."""
         self._rests_until = -math.inf
         self.folds = 0
 
@@ -177,9 +179,13 @@ class Maintenance:
         if self._process is not None:
             from naiad.storage.local.fold_process import FoldProcessLost
 
+            known = self._process.positions
             try:
                 return self._process.fold(sources, me, until)
             except FoldProcessLost:
+                # It may have been done. These files were whole when they were sent, and are so if they are folded.
+                sent = (source.file.name for source in sources if source.is_final)
+                self._unanswered.update(name for name in sent if not known.get(name, (0, False))[1])
                 self._lose_process()
         return self._own_fold().fold(sources)
 
@@ -345,7 +351,7 @@ class Maintenance:
             if journal is not None and file.name in own:
                 # Folded to its end by this process. If another one did it, it took this writer for dead, and what was
                 # added since has to be written again elsewhere.
-                if file.name in found.finished:
+                if file.name in found.finished or file.name in self._unanswered:
                     journal.forget(own[file.name])
                 else:
                     journal.is_displaced = True

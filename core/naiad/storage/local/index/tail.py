@@ -39,7 +39,11 @@ class Tail:
     ) -> None:
         self._folded = folded
         self._bad = bad or {}
-        self._sealed = sealed or {}
+        # A file that the index has wholly is not read, and may be there or not.
+        self._sealed = dict(sealed or {})
+        for place in sealed or ():
+            if folded.get(place.rpartition("/")[2], (0, False))[1]:
+                del self._sealed[place]
         self._upto: dict[str, int] = {}
         self._states: dict[str, tuple[int, ...]] = {}  # of the files of a sealed run when they were read
         self._whole: dict[str, list[Records]] = {}  # without a hole before them: never read again
