@@ -345,7 +345,8 @@ def gc(
     With --monitoring-days it also deletes the metrics of hardware and the console output of old runs, that is all
     series below monitoring/. All other fields stay.
 
-    Nothing is deleted by age without these options. Content used in the last ten minutes stays. The server may
+    Both count from the last change, by the clock of the program that made it. Without them no run, and no part of one,
+    is deleted by age. Content used in the last ten minutes stays. The server may
     run meanwhile; runs that are protected or being written stay as they are.
 
     Beside a database, content stays that a restore of the last backup may need, as noted by `naiad server backed-up`.
@@ -437,7 +438,7 @@ def backed_up(place: Any, began: datetime) -> None:
     """Note that a backup of the database is complete, which began at a time with its zone, as 2026-12-01T03:00:00Z.
 
     `naiad server gc` then keeps all content that a restore of it needs, and of the last 7 days. Older backups may miss
-    content: give the begin of the oldest one that you may restore.
+    content: give the start time of the oldest one that you may restore.
 
     Example: naiad server --database postgresql://db/naiad --objects s3://bucket/naiad backed-up 2026-12-01T03:00:00Z
     """

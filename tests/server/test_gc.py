@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,8 +16,14 @@ from server_client import QUIET
 
 import naiad
 from naiad.container_kinds import RUN, RunId
+from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_uid
+from naiad.ops import Delete
+from naiad.storage.base import Change
+from naiad.storage.edits import edit
 from naiad.storage.opening import database, database_upkeep
+from naiad.storage.postgres import temporary
+from naiad.storage.postgres import upkeep as upkeep_module
 from naiad.storage.postgres.archive import Archive
 from naiad.storage.postgres.connection import open_database
 from naiad.storage.postgres.objects import Objects
@@ -194,3 +201,157 @@ def test_content_that_is_sent_again_before_gc_frees_it_stays(
 
     assert name not in freed
     assert data == Objects(cluster.objects.url).get(name)
+
+
+def test_content_whose_second_try_fails_is_sent_again(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gc freed the object before it had its row, and the objects are away just then: no row says that it is there."""
+    _store, receiver = opened[0]
+    data, store = new_uid().encode(), Objects.put
+    sha256 = hashlib.sha256(data).hexdigest()
+
+    def failing(_objects: Objects, _name: str, _content: bytes | Path) -> None:
+        raise StorageError("away")
+
+    def stored(objects: Objects, name: str, content: bytes | Path) -> None:
+        store(objects, name, content)
+        monkeypatch.setattr(Objects, "put", failing)
+        upkeep.collect(0)
+
+    monkeypatch.setattr(Objects, "put", stored)
+    with pytest.raises(StorageError, match="away"):
+        put(receiver, data)
+
+    assert [] == receiver.content_of("again", [(sha256, len(data))])
+
+
+def test_content_that_is_sent_while_gc_lists_objects_is_not_noted(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note from now would count days in which rows refer to it: a later gc would free it too soon."""
+    monkeypatch.setattr(upkeep_module, "STORED_DAYS", 0.0)
+    _store, receiver = opened[0]
+    data, listed = new_uid().encode(), Objects.all
+    name = put(receiver, data)
+    cluster.ask("delete from naiad.content where sha256 = %s", name.rpartition("/")[2])
+
+    def sent(objects: Objects, folder: str) -> list[object]:
+        found = [*listed(objects, folder)]
+        if folder == "blobs":
+            put(receiver, data)
+        return found
+
+    monkeypatch.setattr(Objects, "all", sent)
+    upkeep.collect(7)
+
+    assert [] == cluster.ask("select from naiad.unreferenced where object = %s", name)
+
+
+def test_content_that_a_replica_says_it_has_while_gc_lets_go_of_it_is_not_noted(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep_module, "STORED_DAYS", 0.0)
+    _store, receiver = opened[0]
+    data = new_uid().encode()
+    name, sha256 = put(receiver, data), hashlib.sha256(data).hexdigest()
+    cluster.ask("update naiad.content set made_at = now() - interval '8 days' where sha256 = %s", sha256)
+
+    def asked_meanwhile(found: set[tuple[str, str]]) -> list[tuple[str, str]]:
+        assert [sha256] == receiver.content_of("again", [(sha256, len(data))])
+        return sorted(found)
+
+    monkeypatch.setattr(upkeep_module, "sorted", asked_meanwhile, raising=False)
+    upkeep.collect(7)
+
+    assert [(1,)] == cluster.ask("select count(*) from naiad.content where sha256 = %s", sha256)
+    assert [] == cluster.ask("select from naiad.unreferenced where object = %s", name)
+
+
+@pytest.mark.parametrize("damage", ["copy", "row"])
+def test_damage_is_not_packed_into_a_new_object(cluster: Cluster, opened: Opened, tmp_path: Path, damage: str) -> None:
+    """The old object is freed once nothing refers to it. A damaged copy on this machine is not what is packed."""
+    run = naiad.init_run(store=cluster.url, project="damage", **QUIET)
+    run["loss"].extend([float(each) for each in range(30_000)])
+    run["kept"].extend([float(each * 7 % 13) for each in range(3_000)])
+    run.stop()
+    me = RunId(run._run.uid, RUN)
+    wait_for(lambda: cluster.is_settled(me.uid), "the fold")
+    [(number,)] = cluster.ask("select number from naiad.run where uid = %s", me.uid)
+    engine = open_database(cluster.postgres.url)
+    archive = Archive(engine, Objects(cluster.objects.url))
+    while archive.move(number):
+        pass
+    store, receiver = opened[0]
+    edit(store, me, [Change("loss", "", (Delete("loss"),))])
+    receiver.fold(me)
+    [name] = objects_of(cluster, me)
+    values = store.reader(me).points("kept").values.tolist()  # which leaves a copy of the bytes on this machine
+    if damage == "copy":
+        copies = [*(temporary.folder() / "stretches").glob(f"{name.replace('/', '-')}*")]
+        for path in copies:
+            path.write_bytes(bytes(255 - byte for byte in path.read_bytes()))
+        assert copies
+        archive.repack(number, name)
+    else:
+        turn_row = "update naiad.run_chunk set crc = crc # 1 where run = %s and object = %s"
+        cluster.ask(turn_row, number, name)
+        with pytest.raises(DamagedData, match="other bytes"):
+            archive.repack(number, name)
+        assert {name} == objects_of(cluster, me)
+        cluster.ask(turn_row, number, name)  # other tests free content, which a damaged run forbids
+    is_used = name in {used for _number, used, _size in archive.used()}
+    engine.dispose()
+    found, receiver = database(cluster.postgres.url, cluster.objects.url)
+
+    assert values == found.reader(me).points("kept").values.tolist()
+    assert is_used == (damage == "row")
+    found.close()
+    receiver.close()
+
+
+def test_killed_run_is_not_taken_for_a_running_one_by_a_new_process(cluster: Cluster, opened: Opened) -> None:
+    """As the process of gc is: files that it makes only now are no sign of life."""
+    program = (
+        "import os, sys, naiad\n"
+        f"run = naiad.init_run(store=sys.argv[1], project='killed', **{QUIET!r})\n"
+        "run['loss'].append(1.0)\n"
+        "run.sync(remote=True)\n"
+        "print('uid', run._run.uid, flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", program, cluster.url]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=100, check=False)
+    me = RunId(done.stdout.split()[-1], RUN)
+    for table, column in (("writer", "seen_at"), ("inbox", "at")):
+        cluster.ask(
+            f"update naiad.{table} each set {column} = {column} - interval '2 days' from naiad.run"
+            " where run.number = each.run and run.uid = %s",
+            me.uid,
+        )
+    found, receiver = database(cluster.postgres.url, cluster.objects.url)
+
+    assert "unknown" == found.reader(me).state()
+    found.close()
+    receiver.close()
+
+
+def test_verify_goes_on_after_a_list_of_files_that_is_damaged(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    run = naiad.init_run(store=cluster.url, project="pictures", **QUIET)
+    for _ in range(3):
+        run["pictures"].append(naiad.types.File.from_content(new_uid().encode(), extension="txt"))
+    run.stop()
+    me = RunId(run._run.uid, RUN)
+    wait_for(lambda: cluster.is_settled(me.uid), "the fold")
+    later = make_run(cluster, tmp_path, "pictures")
+    damage = "update naiad.{} each set crc = crc # 1 from naiad.run where run.number = each.run and run.uid = any(%s)"
+    tables = ("run_pack", "run_chunk")
+    for table in tables:
+        cluster.ask(damage.format(table), [me.uid, later.uid])
+    damaged = {name for name, _what in upkeep.verify()}
+    for table in tables:  # other tests free content, which a damaged run forbids
+        cluster.ask(damage.format(table), [me.uid, later.uid])
+
+    assert {opened[0][0].id_of(each) for each in (me, later)} <= damaged

@@ -11,7 +11,7 @@
 A worker that dies before 6 leaves an object to which nothing refers, and which `naiad server gc` frees. The name of
 each has a part by chance, so that gc never frees an old one while a worker makes the same again.
 
-An object that has lost more than half of its rows, since series were deleted, is packed anew in the same steps.
+If deletions of series leave rows for less than half of an object, the rest is packed into a new one in the same steps.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import psycopg
 from sqlalchemy.engine import Engine
 
+from naiad.errors import DamagedData
 from naiad.storage.local.index.chunk_rows import ChunkRow, is_whole_chunk
 from naiad.storage.local.index.rows import PackRow, is_whole_pack
 from naiad.storage.postgres.connection import ARCHIVE_LOCKS, RUN_LOCKS, transaction
@@ -70,10 +71,13 @@ select run, object, sum(length)::bigint from (
 ) each group by run, object order by run, object
 """
 CHUNKS_IN = """
-select key, crc, place, length, coalesce(pyramid_place, 0), coalesce(pyramid_length, 0) from naiad.run_chunk
+select key, count, crc, coalesce(pyramid_place, 0), coalesce(pyramid_length, 0), place, length from naiad.run_chunk
 where run = %s and object = %s order by key
 """
-PACKS_IN = "select id, crc, place, length from naiad.run_pack where run = %s and object = %s order by id"
+PACKS_IN = """
+select id, first_field, last_field, count, crc, place, length from naiad.run_pack
+where run = %s and object = %s order by id
+"""
 REPACK_CHUNKS = """
 update naiad.run_chunk c set object = %s, place = new.place, pyramid_place = new.pyramid_place
 from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) as new (key, crc, place, pyramid_place)
@@ -150,7 +154,7 @@ class Archive:
         """Put the bytes of an object that rows of a run refer to into a new one, without all others.
 
         Raises:
-            DamagedData: the object is missing or was cut.
+            DamagedData: the object is missing or was cut, or its bytes are not those of a row; nothing has changed.
             StorageError: the database or the objects cannot be used now; nothing has changed.
         """
         with transaction(self._engine) as raw:
@@ -158,35 +162,37 @@ class Archive:
             lock = "select pg_try_advisory_xact_lock(%s, %s)"
             if raw.execute(lock, [ARCHIVE_LOCKS, number % (1 << 31)]).fetchone() != (True,):
                 return
-            chunks = raw.execute(CHUNKS_IN, [number, name]).fetchall()
-            packs = raw.execute(PACKS_IN, [number, name]).fetchall()
-            places = [*((at, size) for *_, at, size in chunks), *((at, size) for _, _, at, size, *_ in chunks)]
-            places += [(at, size) for _, _, at, size in packs]
-            wanted = [each for each in places if each[1]]
-            if not wanted:
+            chunk_rows = raw.execute(CHUNKS_IN, [number, name]).fetchall()
+            pack_rows = raw.execute(PACKS_IN, [number, name]).fetchall()
+            if not chunk_rows and not pack_rows:
                 return
-            found = iter(self._objects.read(name, wanted))
-            content = bytearray()
-            new = [_put(content, next(found) if size else b"").place for _, size in places]
-            uid = name.split("/")[1]
-            self._objects.put(own := _name(uid, content), bytes(content))
+            stored = self._objects.get(name)  # not from a copy on this machine, which may be damaged
+            chunks = [
+                ChunkRow(key, count, crc, stored[top : top + height] or None, stored[place : place + length])
+                for key, count, crc, top, height, place, length in chunk_rows
+            ]
+            packs = [
+                PackRow(key, first, last, count, crc, stored[place : place + length])
+                for key, first, last, count, crc, place, length in pack_rows
+            ]
+            # The old object is freed once no row refers to it: it stays while it has what the new one lacks.
+            if not (all(map(is_whole_chunk, chunks)) and all(map(is_whole_pack, packs))):
+                raise DamagedData(f"The object {name} has other bytes than its rows say.")
+            content, pyramids, data, shares = _packed(chunks, packs)
+            self._objects.put(own := _name(name.split("/")[1], content), bytes(content))
             raw.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, number % (1 << 31)])
-            many = len(chunks)
             if chunks:
-                rows = [[key for key, *_ in chunks], [crc for _, crc, *_ in chunks], new[many : 2 * many], new[:many]]
-                raw.execute(REPACK_CHUNKS, [own, *rows, number, name])
+                columns = [[row.key for row in chunks], [row.crc for row in chunks]]
+                columns += [[each.place for each in data], [each.place for each in pyramids]]
+                raw.execute(REPACK_CHUNKS, [own, *columns, number, name])
             if packs:
-                rows = [[key for key, *_ in packs], [crc for _, crc, *_ in packs], new[2 * many :]]
-                raw.execute(REPACK_PACKS, [own, *rows, number, name])
+                columns = [[row.id for row in packs], [row.crc for row in packs], [each.place for each in shares]]
+                raw.execute(REPACK_PACKS, [own, *columns, number, name])
 
     def _moved(
         self, raw: psycopg.Connection[Any], number: int, uid: str, chunks: list[ChunkRow], packs: list[PackRow]
     ) -> bool:
-        content = bytearray()
-        # The pyramids first, so that a chart gets those of a series in one read.
-        pyramids = [_put(content, row.pyramid or b"") for row in chunks]
-        data = [_put(content, row.data) for row in chunks]
-        shares = [_put(content, row.data) for row in packs]
+        content, pyramids, data, shares = _packed(chunks, packs)
         name = _name(uid, content)
         self._objects.put(name, bytes(content))  # before the rows that refer to it
         raw.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, number % (1 << 31)])
@@ -213,6 +219,17 @@ def _put(content: bytearray, data: bytes) -> _Stretch:
     found = _Stretch(len(content), len(data))
     content += data
     return found
+
+
+def _packed(
+    chunks: list[ChunkRow], packs: list[PackRow]
+) -> tuple[bytearray, list[_Stretch], list[_Stretch], list[_Stretch]]:
+    """Return the content of an object, and where it has the pyramids and the data of chunks, and the packs."""
+    content = bytearray()
+    # The pyramids first, so that a chart gets those of a series in one read.
+    pyramids = [_put(content, row.pyramid or b"") for row in chunks]
+    data = [_put(content, row.data) for row in chunks]
+    return content, pyramids, data, [_put(content, row.data) for row in packs]
 
 
 def _columns(stretches: list[_Stretch]) -> list[list[int]]:

@@ -403,15 +403,15 @@ class Receiver:
             self._objects.put(name, Path(stream.name))
             with transaction(self._engine) as raw:
                 raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
+                # gc may have freed it just now. While this lock is held it does not, and a row says that it is there.
+                if not self._objects.has(name):
+                    self._objects.put(name, Path(stream.name))
                 raw.execute(
                     "insert into naiad.content (project, sha256, size) values (%s, %s, %s) "
                     "on conflict (project, sha256) do update set made_at = now(), size = excluded.size",
                     [project, sha256, content.size],
                 )
                 raw.execute("delete from naiad.unreferenced where object = %s", [name])
-            # gc may have freed it before it had the row; from now on it does not.
-            if not self._objects.has(name):
-                self._objects.put(name, Path(stream.name))
 
     def fields(self, run: RunId) -> int:
         """Return how many fields a run has, as far as it is folded."""

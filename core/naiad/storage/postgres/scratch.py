@@ -90,9 +90,11 @@ class Scratch:
         if file not in self._sizes:
             _write(path, file_header() if suffix_of(file) == "ops" else open_header(), 0)
             self._sizes[file] = HEADERS[suffix_of(file)]
+            os.utime(path, (0, 0))  # that it is made here and now is no sign of life
         # Longer without bytes: what is folded is a hole, which takes no room and is never read.
         if folded > self._sizes[file]:
             os.truncate(path, folded)
+            os.utime(path, (0, 0))
             self._sizes[file] = folded
 
     def _lay(self, raw: psycopg.Connection[Any], file: str, start: int, upto: int, at: float) -> None:

@@ -6,8 +6,9 @@ the backup, all objects are older than that.
 
     gc                                               replica that takes the same content again
     1 which objects have no row?                     1 put the object
-    2 note new ones, forget those that have a row    2 lock (shared) -- row, no note -- commit
-    3 lock -- again: has it a row? -- delete         3 is the object still there? put it again
+    2 lock -- note new ones that still have none,    2 lock (shared) -- is it still there? put it again --
+      forget those that have one -- commit             row, no note -- commit
+    3 lock -- again: has it a row? -- delete
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ SENT_DAYS = 7.0
 STORED_DAYS = 1.0
 """An object that was stored so lately may get its row only now."""
 MARGIN_SECONDS = 3600.0
-"""By which an object is without a reference before a backup begins: the clock that names the begin is another one."""
+"""By which an object is without a reference before a backup begins, whose start time is by the clock of another
+machine."""
 MOST_UNUSED = 2
 """An object with so many times the bytes that rows refer to is packed anew."""
 BATCH = 1000
@@ -57,7 +59,7 @@ HORIZON = "select extract(epoch from now())::float8, extract(epoch from backed_u
 MARKS = "select object, extract(epoch from since)::float8 from naiad.unreferenced"
 MARK = """
 insert into naiad.unreferenced (object, since) select object, to_timestamp(%s) from unnest(%s::text[]) as new (object)
-on conflict do nothing
+where not exists (select from naiad.content where sha256 = split_part(object, '/', 3)) on conflict do nothing
 """
 LET_GO = """
 delete from naiad.content where project = %s and sha256 = %s and made_at < now() - make_interval(secs => %s)
@@ -154,6 +156,8 @@ class Upkeep:
         with transaction(self._engine) as raw:
             since = dict(raw.execute(MARKS).fetchall())
             if not is_dry:
+                # Content may have been sent again since the objects were listed.
+                raw.execute("select pg_advisory_xact_lock(%s)", [GC_LOCK])
                 raw.execute("delete from naiad.unreferenced where object = any(%s)", [[*since.keys() - free.keys()]])
                 raw.execute(MARK, [now, [*free.keys() - since.keys()]])
         until = now - days * DAY
@@ -165,7 +169,7 @@ class Upkeep:
         return [(name, free[name]) for name in gone]
 
     def _unreferenced(self, kept: Collection[str], days: float) -> Iterator[tuple[str, int]]:
-        """Yield name and size of objects to which nothing refers, but of those of the last days."""
+        """Yield name and size of objects to which nothing refers, except those stored in the last days."""
         before = datetime.datetime.fromtimestamp(clock.now() - days * DAY, datetime.timezone.utc)
         for folder in ("blobs", "inbox", "runs"):
             for name, size, made in self._objects.all(folder):
@@ -203,7 +207,8 @@ class Upkeep:
         if not is_dry:
             for project, sha256 in sorted(gone):
                 # Only if it is still as old: a replica may just have answered that it is there.
-                raw.execute(LET_GO, [project, sha256, days * DAY])
+                if not raw.execute(LET_GO, [project, sha256, days * DAY]).rowcount:
+                    gone.discard((project, sha256))
         stay = {sha256 for project, sha256, _is_old in rows if (project, sha256) not in gone}
         return {blob_name(sha256) for sha256 in stay.union(*used.values())}
 
@@ -239,10 +244,16 @@ def _damages(reader: PostgresReader) -> Iterator[str]:
                     reader.texts(path, kind, include_rewound=True)
             except DamagedData as error:
                 yield " ".join(str(error).split())
-    for path, file in stored_files(reader):
+    files = stored_files(reader)
+    while True:
+        path = ""
         try:
+            path, file = next(files)
             with reader.open_file(file, is_checked=True) as stream:
                 while stream.read(PIECE):
                     pass
+        except StopIteration:
+            return
         except DamagedData as error:
-            yield f"{path}: {' '.join(str(error).split())}"
+            said = " ".join(str(error).split())
+            yield f"{path}: {said}" if path else said  # of a list of files, of which those before are read
