@@ -179,6 +179,30 @@ def test_run_that_ended_long_ago_is_not_told_to_a_first_stream(
     assert ["hello", "runs"] == [first, second]
 
 
+def test_run_that_ended_before_its_page_was_opened_is_not_told_to_a_first_stream(
+    store: Path, live: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would load its charts once more. One that may have ended since is told."""
+    ended = time.time() - 10
+    with monkeypatch.context() as patch:
+        patch.setattr("naiad.clock.now", lambda: ended)
+        with naiad.init_run(project="live", store=store, **QUIET) as run:
+            name = run["sys/id"].fetch()
+            run["loss"].append(1.0)
+    for path in store.rglob("*"):
+        os.utime(path, (ended, ended))
+    told = []
+    for age in (1, 20):
+        events = Events(live, run=name, age=age)
+        with naiad.init_run(project="live", store=store, **QUIET) as new:
+            new["x"] = 1
+        kinds = (kind for kind, _data in events)
+        told.append([next(kinds), next(kinds)])
+        events.close()
+
+    assert [["hello", "runs"], ["hello", "fields"]] == told
+
+
 def test_new_and_deleted_runs_are_told(store: Path, live: Server) -> None:
     events = Events(live, project="live")
     other = Events(live, project="elsewhere")

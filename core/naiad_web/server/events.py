@@ -47,6 +47,8 @@ ANNOUNCED_SECONDS = 10.0
 """How often a store that announces its changes is looked at without an announcement, which may be lost."""
 HEAR_SECONDS = 1.0
 """How long a thread waits for announcements at once; the end of the server waits for it."""
+MARGIN_SECONDS = 2.0
+"""Added to the age of a page: the end of a run is noted a moment before its last files are written."""
 RECENT_SECONDS = 30.0
 """A run that was written to so short a time before a stream began may be newer than the page that opened it."""
 ALIVE_SECONDS = 15.0
@@ -63,6 +65,8 @@ class EventsWanted(Parameters, frozen=True, kw_only=True):
     run: Annotated[list[str], msgspec.Meta(max_length=400)] = []
     prefix: list[str] = []
     last_event_id: str = ""
+    age: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Seconds since the page began to read, for a first stream: a run that ended before is not told to it."""
 
 
 @dataclass(eq=False)
@@ -190,8 +194,8 @@ class Watcher:
             await asyncio.sleep(LOOK_SECONDS)  # no more often, however many changes there are
             await self._announcements.wait(self._changed, IDLE_SECONDS - LOOK_SECONDS if is_quiet else 0.0)
 
-    async def join(self, stream: Subscription, since: str) -> tuple[str, list[tuple[str, Json]]]:
-        """Let a stream begin: return the mark it begins at, and the events since another one.
+    async def join(self, stream: Subscription, since: str, age: float) -> tuple[str, list[tuple[str, Json]]]:
+        """Let a stream begin: return the mark it begins at, and the events since another one, or of so many seconds.
 
         Raises:
             Problem: there are too many streams.
@@ -204,7 +208,7 @@ class Watcher:
         self._is_wanted.set()
         self._announcements.join(self._changed)
         try:
-            return await loop.run_in_executor(self._pool, self._begin, stream, since)
+            return await loop.run_in_executor(self._pool, self._begin, stream, since, age)
         except BaseException:  # also of a request that is cancelled: the stream would hold its place for ever
             self.leave(stream)
             raise
@@ -226,7 +230,7 @@ class Watcher:
 
     # In the thread of the watcher
 
-    def _begin(self, stream: Subscription, since: str) -> tuple[str, list[tuple[str, Json]]]:
+    def _begin(self, stream: Subscription, since: str, age: float) -> tuple[str, list[tuple[str, Json]]]:
         found = self.site.catalog.changes(since.partition("@")[2] or None if since else None)
         if self._mark is None:
             self._mark = found.mark
@@ -245,7 +249,9 @@ class Watcher:
                 # Compared with nothing: which points the browser has is not known here, so each series counts as grown.
                 event = self._of_fields(run, Seen(), seen)
                 # A first stream begins after the page has read the run, and what was written between is told here.
-                if since or (event["seen_age"] or 0.0) < RECENT_SECONDS:
+                # The last sign of life of one that is over is its end; of one that runs, points may be younger.
+                recent = RECENT_SECONDS if seen.state == "running" else min(age + MARGIN_SECONDS, RECENT_SECONDS)
+                if since or (event["seen_age"] or 0.0) < recent:
                     missed.append(("fields", _for(stream, event)))
         return found.mark, missed
 
@@ -386,7 +392,7 @@ async def response(site: Site, takes: EventsWanted, request: Request) -> Streami
     loop = asyncio.get_running_loop()
     runs = await loop.run_in_executor(None, _found, site, takes.run)
     own = Subscription(frozenset(takes.project), frozenset(runs), tuple(takes.prefix))
-    mark, missed = await watcher.join(own, since)
+    mark, missed = await watcher.join(own, since, RECENT_SECONDS if takes.age is None else takes.age)
     hello = {"now": now(), "server": watcher.name, "resumed": bool(since)}
     first = [_event("hello", hello, mark), *(_event(kind, data, mark) for kind, data in missed)]
     # nginx would gather the stream until its buffer is full, and deliver nothing for minutes.

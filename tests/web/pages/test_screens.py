@@ -128,7 +128,7 @@ def test_charts_of_fifty_runs_cost_few_requests(fresh: Any, until: Any, settled:
 
 
 @pytest.mark.parametrize(
-    ("screen", "limit"), [("runs", 67_600), ("runs with charts", 93_700), ("overview", 77_700), ("overlaid", 84_000)]
+    ("screen", "limit"), [("runs", 67_800), ("runs with charts", 93_900), ("overview", 77_900), ("overlaid", 84_200)]
 )
 def test_opening_a_screen_loads_few_scripts(fresh: Any, until: Any, settled: Any, screen: str, limit: int) -> None:
     """U1 by screen: scripts and styles as they are sent, compressed; a table without charts loads no uPlot."""

@@ -25,7 +25,7 @@ def test_scripts_and_styles_stay_within_their_budget() -> None:
     What a screen loads is measured in test_screens.py; for that, parts that few screens show are files of their own, of
     which each adds half a kilobyte here.
     """
-    assert sum(map(sent_bytes, SHIPPED)) <= 145_700
+    assert sum(map(sent_bytes, SHIPPED)) <= 145_900
 
 
 def sent_bytes(file: Path) -> int:

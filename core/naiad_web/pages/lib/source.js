@@ -235,7 +235,7 @@ export class Stream {
     this._close();
     this.asked = asked;
     try {
-      const url = await this.address({ run: runs, project: projects, last_event_id: this.last });
+      const url = await this.address({ run: runs, project: projects, last_event_id: this.last, age: performance.now() / 1000 });
       if (!this.release || this.asked !== asked) return;
       const source = this.source = new EventSource(url);
       for (const name of EVENTS) {
