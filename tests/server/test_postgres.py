@@ -142,8 +142,10 @@ def test_page_sorted_by_two_columns_is_the_same_where_most_are_equal_by_the_firs
         )
         for number in range(300)
     ]  # fmt: skip
-    with transaction(open_database(cluster.postgres.url)) as raw:
+    engine = open_database(cluster.postgres.url)
+    with transaction(engine) as raw:
         put(PostgresConnection(raw, CATALOG), entries)
+    engine.dispose()
     sign = {True: 1, False: -1}
     for first, lack in (("rate", 9), ("name", 8)):
         for ascending in (True, False):

@@ -290,7 +290,7 @@ def test_row_and_curve_are_highlighted_together(look: Any, until: Any, settled: 
 def test_eye_of_a_row_takes_its_curve_away(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs?split=1&m=val/auc&find=DIGITS-1")
     settled(page, until)
-    curves = "document.querySelector('section.chart .chart-canvas').ariaLabel.match(/(\\d+) curves/)?.[1]"
+    curves = "document.querySelector('section.chart .chart-canvas')?.ariaLabel.match(/(\\d+) curves/)?.[1]"
     until(page, f"{curves} === '11'")
     page.get_by_role("button", name="Hide curves of DIGITS-12").click()
     until(page, f"{curves} === '10'")

@@ -71,7 +71,7 @@ def test_first_run_of_a_project_brings_its_columns_and_charts(look: Any, until: 
     training.stdin.flush()
     until(page, f"{heads}.includes('params/lr') && {heads}.includes('train/loss')")
     until(page, "document.querySelectorAll('section.chart canvas').length === 2")  # of train/loss and, later, val/loss
-    points = "Number(document.querySelector('section.chart footer').textContent.match(/(\\d+) point/)?.[1])"
+    points = "Number(document.querySelector('section.chart footer')?.textContent.match(/(\\d+) point/)?.[1])"
     until(page, f"{points} > 20")
     before = page.evaluate(points)
     until(page, f"{points} > {before} + 20")
