@@ -253,12 +253,12 @@ function useSparks(columns, uids, grown) {
   const [lines] = useState(/** @type {Map<string, number[]>} */ (new Map()));
   const [, draw] = useState({});
   const key = `${columns.join()} ${uids.slice(0, 200).join()}`;
-  const ask = async (asked, signal) => {
+  const ask = async (asked, stop) => {
     const paths = columns.map((c) => c.slice(6));
     // One request; a page in one file keeps a chart for each path.
     for (const path of source.isLive ? [paths] : paths) {
       for (let from = 0; from < asked.length; from += 100) {
-        const head = await source.chart({ run: asked.slice(from, from + 100), path, buckets: 50 }, signal);
+        const head = await source.chart({ run: asked.slice(from, from + 100), path, buckets: 50 }, stop?.signal);
         for (const series of head.series) {
           const one = curves({ ...head, series: [series] });
           if (one.curves[0]) lines.set(`${series.uid} ${series.path}`, thinned(one.curves[0].line));
@@ -267,10 +267,14 @@ function useSparks(columns, uids, grown) {
       }
     }
   };
-  const due = useRef(/** @type {string[]} */ ([]));
-  useEffect(() => void (due.current = [...uids]), [key]);
-  useEffect(() => void due.current.push(...grown.filter((uid) => uids.includes(uid))), [grown]);
-  useLoaded((signal) => ask([...new Set(due.current.splice(0))], signal), [key], grown);
+  useEffect(() => {
+    const stop = new AbortController();
+    ask(uids, stop).catch(() => undefined);
+    return () => stop.abort();
+  }, [key]);
+  useEffect(() => {
+    ask(grown.filter((uid) => uids.includes(uid))).catch(() => undefined);
+  }, [grown]);
   return lines;
 }
 
