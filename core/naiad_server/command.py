@@ -346,8 +346,8 @@ def gc(
     series below monitoring/. All other fields stay.
 
     Both count from the last change, by the clock of the program that made it. Without them no run, and no part of one,
-    is deleted by age. Content used in the last ten minutes stays. The server may
-    run meanwhile; runs that are protected or being written stay as they are.
+    is deleted by age. Content used in the last ten minutes stays. The server may run meanwhile; runs that are
+    protected or being written stay as they are.
 
     Beside a database, content stays that a restore of the last backup may need, as noted by `naiad server backed-up`.
     It is freed by the command that runs some days after the one that first found it without a reference: run it daily.

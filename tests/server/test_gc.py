@@ -159,6 +159,19 @@ def put(receiver: Receiver, data: bytes) -> str:
     return f"blobs/{sha256[:2]}/{sha256}"
 
 
+def send_while_objects_are_listed(monkeypatch: pytest.MonkeyPatch, receiver: Receiver, data: bytes) -> None:
+    """Let a replica take content between the moment at which gc lists its object and the next step of gc."""
+    listed = Objects.all
+
+    def sent(objects: Objects, folder: str) -> list[object]:
+        found = [*listed(objects, folder)]
+        if folder == "blobs":
+            put(receiver, data)
+        return found
+
+    monkeypatch.setattr(Objects, "all", sent)
+
+
 def test_content_that_is_sent_again_while_gc_frees_it_is_there_afterwards(
     cluster: Cluster, opened: Opened, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,17 +199,11 @@ def test_content_that_is_sent_again_before_gc_frees_it_stays(
 ) -> None:
     """gc has listed it as unused already, and looks once more before it deletes."""
     _store, receiver = opened[0]
-    data, listed = new_uid().encode(), Objects.all
+    data = new_uid().encode()
     name = put(receiver, data)
     cluster.ask("delete from naiad.content where sha256 = %s", name.rpartition("/")[2])
 
-    def sent(objects: Objects, folder: str) -> list[object]:
-        found = [*listed(objects, folder)]
-        if folder == "blobs":
-            put(receiver, data)
-        return found
-
-    monkeypatch.setattr(Objects, "all", sent)
+    send_while_objects_are_listed(monkeypatch, receiver, data)
     freed = [each for each, _size in upkeep.collect(0)]
 
     assert name not in freed
@@ -232,17 +239,11 @@ def test_content_that_is_sent_while_gc_lists_objects_is_not_noted(
     """A note from now would count days in which rows refer to it: a later gc would free it too soon."""
     monkeypatch.setattr(upkeep_module, "STORED_DAYS", 0.0)
     _store, receiver = opened[0]
-    data, listed = new_uid().encode(), Objects.all
+    data = new_uid().encode()
     name = put(receiver, data)
     cluster.ask("delete from naiad.content where sha256 = %s", name.rpartition("/")[2])
 
-    def sent(objects: Objects, folder: str) -> list[object]:
-        found = [*listed(objects, folder)]
-        if folder == "blobs":
-            put(receiver, data)
-        return found
-
-    monkeypatch.setattr(Objects, "all", sent)
+    send_while_objects_are_listed(monkeypatch, receiver, data)
     upkeep.collect(7)
 
     assert [] == cluster.ask("select from naiad.unreferenced where object = %s", name)

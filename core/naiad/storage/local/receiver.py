@@ -144,7 +144,7 @@ class Receiver:
             self._begin(folder / received.FILE)
 
     def _begin(self, path: Path) -> None:
-        """Make the tables, and bring to an end what the last server has begun."""
+        """Make the tables, and finish the work that the last server began."""
         with self._database.transaction() as connection:
             version, self._epoch = received.begin(connection, FORMAT, os.urandom(8).hex())
             if version > FORMAT:

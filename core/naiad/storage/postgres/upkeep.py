@@ -1,8 +1,8 @@
 """Upkeep of a database and its objects: reading all of it again, and freeing objects that nothing refers to.
 
 A restored row must find its object. So gc notes when it first saw an object without a row that refers to it, and frees
-it once that was before the last backup began and some days ago. Its age says nothing: of a run that is deleted after
-the backup, all objects are older than that.
+it once that was before the last backup began and some days ago. Its age does not matter: if a run is deleted after the
+backup, all its objects are older than that.
 
     gc                                               replica that takes the same content again
     1 which objects have no row?                     1 put the object
@@ -25,6 +25,7 @@ from naiad import clock
 from naiad.container_kinds import RunId, kind_named
 from naiad.errors import DamagedData, DamageWarning
 from naiad.kinds import POINTS, TEXTS
+from naiad.refs import FileRef
 from naiad.storage.base import Store
 from naiad.storage.local.files import stored_files
 from naiad.storage.postgres.archive import Archive
@@ -244,16 +245,21 @@ def _damages(reader: PostgresReader) -> Iterator[str]:
                     reader.texts(path, kind, include_rewound=True)
             except DamagedData as error:
                 yield " ".join(str(error).split())
-    files = stored_files(reader)
-    while True:
-        path = ""
-        try:
-            path, file = next(files)
-            with reader.open_file(file, is_checked=True) as stream:
-                while stream.read(PIECE):
-                    pass
-        except StopIteration:
-            return
-        except DamagedData as error:
-            said = " ".join(str(error).split())
-            yield f"{path}: {said}" if path else said  # of a list of files, of which those before are read
+    try:
+        for path, file in stored_files(reader):
+            damage = _damage_of(reader, file)
+            if damage:
+                yield f"{path}: {damage}"
+    except DamagedData as error:  # the list of files is damaged
+        yield " ".join(str(error).split())
+
+
+def _damage_of(reader: PostgresReader, file: FileRef) -> str:
+    """Read a file to its end; return its damage in one line, which is empty if there is none."""
+    try:
+        with reader.open_file(file, is_checked=True) as stream:
+            while stream.read(PIECE):
+                pass
+    except DamagedData as error:
+        return " ".join(str(error).split())
+    return ""

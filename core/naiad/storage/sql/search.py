@@ -232,8 +232,9 @@ def _is_tied_walk(sort: Sort, then: Sequence[Sort], last: object) -> bool:
         return False
     is_indexed = len(then[0].fields) == 1 and then[0].order in _WALKED
     # Larger integers, and texts that are longer than the index holds, may differ beyond it.
-    is_whole = len(last) < INDEXED_TEXT if isinstance(last, str) else abs(float(str(last))) < 2**53
-    return is_indexed and is_whole
+    if isinstance(last, str):
+        return is_indexed and len(last) < INDEXED_TEXT
+    return is_indexed and isinstance(last, (int, float)) and abs(last) < 2**53
 
 
 def _tied_page(
