@@ -50,12 +50,19 @@ def test_parts_of_a_run_are_in_the_file(opened: Any, until: Any, axe: Any, tab: 
     assert "every kind" in page.locator("h1").text_content()
 
 
-def test_long_name_without_spaces_is_shown_whole(chromium: Any, watched: Any, store: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of the test's own, whose runs have nothing but what is logged to them."""
+    monkeypatch.setenv("NAIAD_CAPTURES", "off")
+    return tmp_path / ".naiad"
+
+
+def test_long_name_without_spaces_is_shown_whole(chromium: Any, watched: Any, empty: Path, tmp_path: Path) -> None:
     """On a phone too, where a name of forty letters is wider than the window."""
     name = "resnet50_lr0.001_bs128_cutmix_mixup_ema_seed42_warmup5_" * 4
-    with naiad.init_run(project="digits", store=store, name=name) as run:
+    with naiad.init_run(project="digits", store=empty, name=name) as run:
         run["loss"] = 0.5
-    program = [sys.executable, "-c", "from naiad.cli import main; main()", "--store", str(store)]
+    program = [sys.executable, "-c", "from naiad.cli import main; main()", "--store", str(empty)]
     file = tmp_path / "run.html"
     subprocess.run([*program, "export", "DIGITS-1", "--to", str(file), "--format", "html"], check=True, timeout=60)
 
@@ -69,12 +76,12 @@ def test_long_name_without_spaces_is_shown_whole(chromium: Any, watched: Any, st
 
 
 def test_file_that_is_too_large_for_the_page_is_said_to_be_missing(
-    chromium: Any, watched: Any, until: Any, store: Path, tmp_path: Path
+    chromium: Any, watched: Any, until: Any, empty: Path, tmp_path: Path
 ) -> None:
     """Nothing offers to try again: it would be missing again."""
-    with naiad.init_run(project="digits", store=store) as run:
+    with naiad.init_run(project="digits", store=empty) as run:
         run["notes"].upload(naiad.types.File.from_content("word " * 500_000, extension="txt"))
-    program = [sys.executable, "-c", "from naiad.cli import main; main()", "--store", str(store)]
+    program = [sys.executable, "-c", "from naiad.cli import main; main()", "--store", str(empty)]
     file = tmp_path / "run.html"
     subprocess.run([*program, "export", "DIGITS-1", "--to", str(file), "--format", "html"], check=True, timeout=60)
 
