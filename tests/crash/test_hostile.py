@@ -10,7 +10,6 @@ with every suite; all of them, with repairs and resumed runs:
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,8 @@ PLAIN = [
 """Those that JSON has too."""
 
 Files = dict[str, bytes]
+Made = Files | Callable[[], Files]
+"""The files of a run, or how to make them where that takes long: a few runs of a group are made of thousands."""
 
 
 def journal(*frames: bytes, header: bytes | None = None) -> Files:
@@ -393,7 +395,7 @@ OF_FACTS = (
 )
 
 
-@functools.cache
+@cache
 def true_index() -> bytes:
     """The index of a folded run with a field of each kind."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -420,6 +422,7 @@ def true_database() -> Iterator[tuple[Path, sqlite3.Connection]]:
         path.write_bytes(true_index())
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous = OFF")  # it is read again at once
             yield path, connection
 
 
@@ -449,7 +452,7 @@ ROWS = [
 ]
 
 
-def odd_facts() -> Iterator[tuple[str, Files]]:
+def odd_facts() -> Iterator[tuple[str, Made]]:
     """One part of the facts of one row replaced."""
     for table, where in ROWS:
         try:
@@ -459,7 +462,7 @@ def odd_facts() -> Iterator[tuple[str, Files]]:
         for place in range(len(facts)):
             for name in OF_FACTS:
                 changed = pack([*facts[:place], ODD[name], *facts[place + 1 :]])
-                yield f"{table} {where} {place} {name}", hostile_index(table, where, facts=changed)
+                yield f"{table} {where} {place} {name}", partial(hostile_index, table, where, facts=changed)
         for name, data in {
             "short": pack(facts[:3]),
             "long": pack([*facts, 1, 2]),
@@ -468,7 +471,7 @@ def odd_facts() -> Iterator[tuple[str, Files]]:
             "half": pack(facts)[:-3],
             "deep": nested(b"\x91", 100_000),
         }.items():
-            yield f"{table} {where} {name}", hostile_index(table, where, facts=data)
+            yield f"{table} {where} {name}", partial(hostile_index, table, where, facts=data)
 
 
 def block(kind: str, *columns: Column) -> bytes:
@@ -511,7 +514,7 @@ def odd_blocks() -> Iterator[tuple[str, bytes]]:
     yield "another version", b"P\x63" + bytes(30)
 
 
-def odd_rows() -> Iterator[tuple[str, Files]]:
+def odd_rows() -> Iterator[tuple[str, Made]]:
     """Columns of rows, and blocks in them, that no fold writes."""
     columns = {
         "writer": {"name": ("", "a/b", "\0", "x" * 100_000), "fields": (b"abc", b"\xff" * 8, bytes(8 * 100_000))},
@@ -528,19 +531,19 @@ def odd_rows() -> Iterator[tuple[str, Files]]:
     for table, of_table in columns.items():
         for column, values in of_table.items():
             for number, value in enumerate(values):
-                yield f"{table} {column} {number}", hostile_index(table, "1", **{column: value})
+                yield f"{table} {column} {number}", partial(hostile_index, table, "1", **{column: value})
     for number, path in enumerate(("n", "loss", "log", "sys/tags", "file")):
         for kind in columns["field"]["kind"]:
-            yield f"{path} as {kind} {number}", hostile_index("field", f"path = '{path}'", kind=kind)
+            yield f"{path} as {kind} {number}", partial(hostile_index, "field", f"path = '{path}'", kind=kind)
     texts = true_row("field", "path = 'log'")["id"] << 24
     for name, data in odd_blocks():
         yield (
             f"chunk of points: {name}",
-            hostile_index("chunk", f"key < {texts} OR key >= {texts + (1 << 24)}", data=data),
+            partial(hostile_index, "chunk", f"key < {texts} OR key >= {texts + (1 << 24)}", data=data),
         )
-        yield f"chunk of texts: {name}", hostile_index("chunk", f"key = {texts}", data=data)
-        yield f"pyramid: {name}", hostile_index("chunk", "pyramid IS NOT NULL", pyramid=data)
-        yield f"pack: {name}", hostile_index("pack", "1", data=data)
+        yield f"chunk of texts: {name}", partial(hostile_index, "chunk", f"key = {texts}", data=data)
+        yield f"pyramid: {name}", partial(hostile_index, "chunk", "pyramid IS NOT NULL", pyramid=data)
+        yield f"pack: {name}", partial(hostile_index, "pack", "1", data=data)
 
 
 def odd_counts() -> Iterator[tuple[str, Files]]:
@@ -552,7 +555,7 @@ def odd_counts() -> Iterator[tuple[str, Files]]:
         yield f"page {start // size + 1}", {"run.db": index[:start] + b"\x55" * 40 + index[start + 40 :]}
 
 
-GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]]]] = {
+GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]] | Iterator[tuple[str, Made]]]] = {
     "ops": odd_ops,
     "payloads": odd_payloads,
     "own fields": odd_own_fields,
@@ -571,8 +574,7 @@ GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]]]] = {
 PARTS = {"ops": 64, "facts": 12, "rows": 4}
 """Into how many parts a group of many runs is divided.
 
-Commands look at the other runs of a store too, so large parts take longer in all; those of facts are larger, because
-each part makes every index of its group first.
+Commands look at the other runs of a store too, so large parts take longer in all.
 """
 
 
@@ -591,7 +593,7 @@ def make(store: Path, group: str, count: int | None, part: int) -> dict[str, str
     for name, files in cases:
         uid = new_uid()
         hostile[uid] = name
-        for place, data in files.items():
+        for place, data in (files() if callable(files) else files).items():
             path = store / "runs" / uid / place
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
