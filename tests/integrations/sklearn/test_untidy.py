@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -23,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeClassifier
+from tests.integrations.sklearn.conftest import Data, halves
 
 import naiad
 from naiad.errors import NaiadWarning
@@ -48,10 +50,20 @@ FORMS = {
 }
 
 
+def small_tree(flowers: Data) -> DecisionTreeClassifier:
+    return DecisionTreeClassifier(max_depth=2, random_state=0).fit(flowers.x_train, flowers.y_train)
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    """The summary of targets in arrays, which takes a second."""
+    flowers = halves(*load_iris(return_X_y=True))
+    return create_classifier_summary(small_tree(flowers), *flowers)
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_targets_of_any_form_give_the_same_summary(form: str, flowers: Any) -> None:
-    model = DecisionTreeClassifier(max_depth=2, random_state=0).fit(flowers.x_train, flowers.y_train)
-    plain = create_classifier_summary(model, *flowers)
+def test_targets_of_any_form_give_the_same_summary(form: str, flowers: Data, plain: dict[str, Any]) -> None:
+    model = small_tree(flowers)
 
     found = create_classifier_summary(
         model, flowers.x_train, flowers.x_test, FORMS[form](flowers.y_train), FORMS[form](flowers.y_test)
