@@ -119,9 +119,8 @@ class Container:
                 session.reader = reader()  # it is open
             # A new container holds exactly its first ops, so the tree is made of them without reading anything back.
             if ops:
-                session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
-                session.add_known([(path, TAGS) for path in TAG_PATHS], is_new=True)
-                session.add_known(DERIVED.items(), is_new=True)
+                own = {op.path: op.kind for op in ops if isinstance(op, Assign)}
+                session.add_known(own | dict.fromkeys(TAG_PATHS, TAGS) | DERIVED, is_new=True)
             elif opener is not None or not reader().is_partial:  # before it writes, so that no write waits for it
                 session.refresh()
             else:

@@ -412,11 +412,8 @@ class Run(Container):
     def _say_what_was_left_out(self) -> None:
         if not self._session.has_limits:
             return
-        counts = {
-            path: field.left_out
-            for path in self._session.tree.paths()
-            if isinstance(field := self._session.tree.get(path), Series) and field.left_out
-        }
+        fields = self._session.tree.made()
+        counts = {field.path: field.left_out for field in fields if isinstance(field, Series) and field.left_out}
         for path, count in counts.items():
             message = f'{count} points of "{path}" were left out in all, because their steps or times did not grow.'
             warn_once((self._session.key, path, "left out"), message, LimitWarning)

@@ -7,7 +7,7 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
 from naiad import convert, paths
@@ -37,6 +37,8 @@ from naiad.tree import Tree
 
 P = ParamSpec("P")
 T = TypeVar("T")
+MANY_STORED = 1_000
+"""Stored fields that come together, from which on each is made when it is first asked for."""
 MOST_LOOKED_UP = 8
 """Fields that are looked up one by one; a program that reads more of them needs the tree."""
 WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags", "sys/failed"})
@@ -180,7 +182,7 @@ class Session:
         with self.lock:
             if kind and self._left_to_look_up:
                 self._left_to_look_up -= 1
-                self.add_known([(path, kind)])
+                self.add_known({path: kind})
             else:
                 self._left_to_look_up = 0
             return self._tree.get(path)
@@ -207,18 +209,19 @@ class Session:
             # What waits in memory is in the tree and not in the store. Compared with the store it would look removed,
             # so nothing is taken out of the tree until the disk has it.
             if self._is_waiting():
-                self.add_known((path, kind) for path, kind in kinds.items() if self._has_room(path))
+                self.add_known(self._fitting(kinds))
                 return
             # A field that has another kind now was removed and defined anew elsewhere, or lost against one that was
             # defined first: its object here would write to a path that is no longer its own.
             gone: list[Field] = []
-            for path in self._tree.paths():
-                known = self._tree.get(path)
+            for known in self._tree.made():
                 # No `if`: see tests/core/storage/test_locks.py.
-                gone += [known] if known is not None and kinds.get(path) != known.kind else []
+                gone += [known] if kinds.get(known.path) != known.kind else []
             for known in gone:
                 self._forget(known)
-            self.add_known(kinds.items())
+            if self._tree.unmade:
+                self._tree.drop_unmade(kinds)
+            self.add_known(kinds)
             # Last, as other threads look at these without the lock.
             self._left_to_look_up = 0
             vars(self)["tree"] = self._tree
@@ -254,6 +257,9 @@ class Session:
             raise FieldConflict(f'"{field.path}" is no longer {with_article(field)} in the store.', path=field.path)
         return found
 
+    def _fitting(self, kinds: Mapping[str, str]) -> dict[str, str]:
+        return {path: kind for path, kind in kinds.items() if self._has_room(path)}
+
     def _has_room(self, path: str) -> bool:
         try:
             self._tree.check(path)
@@ -271,22 +277,33 @@ class Session:
         """Whether data of this process waits in memory for the disk, invisible to readers."""
         return self._writer is not None and self._writer.is_degraded
 
-    def add_known(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:
+    def add_known(self, kinds: Mapping[str, str], *, is_new: bool = False) -> None:
         """Give fields that are stored already their place in the tree."""
+        holds, new = self._tree.holds, dict[str, str]()
+        if not all(map(holds, kinds)):  # all are nearly always, and may be 100,000
+            for path, kind in kinds.items():
+                if not holds(path):
+                    new[path] = kind
         # Classes are looked up before any field is put: a kind that raises leaves the tree as it was.
-        get, put = self._tree.get, self._tree.put
         classes: dict[str, type[Field]] = {}
-        new = []
-        for path, kind in kinds:
-            if get(path) is None:
-                new.append((path, kind))
-                if kind not in classes:
-                    classes[kind] = field_class(kind)
+        for kind in {*new.values()}:
+            classes[kind] = field_class(kind)
+        if len(new) >= MANY_STORED and not is_new:
+            self._tree.expect(new, self._make)
+            return
         fields = []
-        for path, kind in new:
+        for path, kind in new.items():
             fields.append(classes[kind](self, path, is_new=is_new))
         for field in fields:
-            put(field.path, field)
+            self._tree.put(field.path, field)
+
+    def _make(self, path: str) -> Field | None:
+        """Make the field of a kind that is stored at a path, unless another thread has made or removed it."""
+        with self.lock:
+            kind = self._tree.unmade.get(path)
+            if kind is not None:
+                self._tree.put(path, field_class(kind)(self, path, is_new=False))
+            return self._tree.get(path)
 
     def atoms(self, path: str = "") -> dict[str, object]:
         """Return all single values at or below a path, by their paths; series and sets are left out."""
@@ -401,8 +418,7 @@ class Session:
             self._wait()
 
     def _rewind_fields(self, path: str) -> None:
-        for each in self.tree.paths(path):
-            field = self.tree.get(each)
+        for field in self.tree.made(path):  # others look up their last step later
             if isinstance(field, Series):
                 field.rewound()
 

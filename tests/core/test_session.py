@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import naiad
+from naiad import session
 from naiad.errors import FieldConflict, FieldWarning, MissingField, NaiadTypeError, WrongVerb
 from naiad.storage.local.index import snapshot
 from naiad.storage.results import Shadowed
@@ -310,3 +312,55 @@ def test_namespaces_and_missing_fields_of_a_run_with_very_many_are_what_they_are
 def test_new_field_of_a_resumed_run_cannot_lie_below_one_that_was_not_read(wide: str) -> None:
     with naiad.init_run(with_id=wide) as resumed, pytest.raises(FieldConflict):
         resumed["f1/b"] = 2
+
+
+def test_fields_of_a_resumed_run_with_very_many_are_made_as_they_are_needed(
+    wide: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MANY_STORED", 20)
+    with naiad.init_run(with_id=wide) as resumed:
+        tree, reader = resumed._session.tree, resumed._session.reader
+        resumed["a/series"].append(1.5, step=7)
+        resumed["f3"] = 30
+
+        assert {"a/series", "f3"} == {field.path for field in tree.made()}
+        assert reader.is_partial
+        assert resumed.exists("a/value")
+        assert [0.5, 1.5] == resumed["a/series"].fetch_values()["value"].tolist()
+        assert not reader.is_partial
+    with naiad.init_run(with_id=wide, mode="read-only") as stopped:
+        assert (30, 4) == (stopped["f3"].fetch(), stopped["f4"].fetch())
+        assert [0.0, 7.0] == stopped["a/series"].fetch_values()["step"].tolist()
+
+
+def test_point_of_a_resumed_run_with_very_many_series_gets_the_next_step(
+    wide: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MANY_STORED", 20)
+    with naiad.init_run(with_id=wide) as resumed:
+        resumed["a/series"].append(1.5)
+        resumed["long"].append(1.5)
+
+        assert 1.0 == resumed["a/series"].fetch_values()["step"].iloc[-1]
+        assert 1000.0 == resumed["long"].fetch_values()["step"].iloc[-1]
+
+
+def test_removal_by_others_of_a_field_that_is_not_made_is_seen(wide: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "MANY_STORED", 20)
+    with naiad.init_run(with_id=wide) as resumed, naiad.init_run(with_id=wide) as other:
+        other.pop("f5")
+        other.pop("f6")
+        other["f6"] = "another kind"
+        resumed.sync()
+
+        assert not resumed.exists("f5")
+        assert "another kind" == resumed["f6"].fetch()
+
+
+def test_field_that_several_threads_ask_for_first_is_made_once(wide: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "MANY_STORED", 20)
+    with naiad.init_run(with_id=wide) as resumed, ThreadPoolExecutor(8) as threads:
+        for number in range(20):
+            found = {*threads.map(resumed.get_attribute, [f"f{number}"] * 8)}
+
+            assert 1 == len(found)

@@ -45,6 +45,31 @@ def test_a_field_cannot_lie_where_a_namespace_is() -> None:
         tree.check("a")
 
 
+def test_expected_leaf_is_made_when_it_is_first_asked_for() -> None:
+    made = []
+    tree: Tree[str] = Tree()
+
+    def make(path: str) -> str:
+        made.append(path)
+        tree.put(path, path.upper())
+        return path.upper()
+
+    tree.expect({"a/b": "float", "a/c": "int", "d": "float"}, make)
+
+    assert ["a/b", "a/c", "d"] == tree.paths()
+    assert tree.is_namespace("a")
+    assert not tree.takes(["a/b"])
+    assert [] == made
+    assert "A/B" == tree.get("a/b") == tree.get("a/b")
+    assert ["a/b"] == made
+    assert ["A/B"] == tree.made() == tree.made("a")
+    tree.drop_unmade({"a/c": "float", "d": "float"})
+    assert ["a/b", "d"] == tree.paths()
+    tree.remove("d")
+    assert None is tree.get("d")
+    assert ["a/b"] == made
+
+
 def test_like_named_siblings_are_no_conflict() -> None:
     tree = tree_of("a/b")
     tree.check("a/bc")

@@ -128,7 +128,7 @@ class Captures:
         empty = [f"{self._place}/{name}" for name in self._streams.values() if name in new]
         if empty:
             self._run._session.write(*(Strings(path, [], [], [], fresh=True) for path in empty))
-            self._run._session.add_known([(path, LINES) for path in empty], is_new=True)
+            self._run._session.add_known(dict.fromkeys(empty, LINES), is_new=True)
 
     def _listen(self, new: set[str]) -> None:
         for number, name in self._streams.items():

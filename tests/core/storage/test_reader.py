@@ -563,6 +563,57 @@ def test_damage_of_a_sealed_index_is_found_as_the_run_is_opened(
     assert reader.damages
 
 
+@pytest.fixture
+def simple(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+    """The same without a deletion."""
+    monkeypatch.setattr(snapshot, "MANY_FIELDS", 100)
+    writer = Writer.open(folder, first_ops=[Assign("sys/id", "string", "R-1", 1.0)])
+    for number in range(300):
+        put(writer, f"a/{number}", [0, 1], [number / 2, number / 4])
+    fold(writer)
+    writer.stop()
+    return folder
+
+
+def test_fields_of_a_resumed_run_stay_unread_until_something_is_written(
+    simple: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(simple)
+    assert "finished" == reader.state()
+    found = loads(monkeypatch)
+    writer = Writer.open(simple)
+
+    assert "running" == reader.state()
+    assert 301 + len(DERIVED) == len(reader.kinds())
+    assert 74.75 == reader.points("a/299").values[1]
+    assert "running" == {path: value for path, _kind, value in reader.shown()[0]}["sys/state"]
+    assert False in found
+    assert True not in found
+    put(writer, "a/7", [2], [9.0])
+    put(writer, "new", [0], [8.0])
+    assert [3.5, 1.75, 9.0] == reader.points("a/7").values.tolist()
+    assert 302 + len(DERIVED) == len(reader.kinds())
+    assert 1 == found.count(True)
+    fold(writer)
+    assert 302 + len(DERIVED) == len(reader.kinds())
+    assert [8.0] == reader.points("new").values.tolist()
+    writer.stop()
+    assert reader.is_partial == Reader(simple).is_partial
+    assert 302 + len(DERIVED) == len(reader.kinds())
+    assert not reader.damages
+
+
+def test_fields_of_a_resumed_run_are_not_trusted_by_a_reader_that_did_not_see_the_seal(
+    simple: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer.open(simple)
+    found = loads(monkeypatch)
+
+    assert 301 + len(DERIVED) == len(Reader(simple).kinds())
+    assert [True] == found
+    writer.stop()
+
+
 def test_run_that_is_resumed_while_its_fields_are_not_read_yet_is_followed(
     sealed: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,8 +99,9 @@ class Reader:
 
     def kinds(self) -> dict[str, str]:
         """The kind of every field, by path; derived `sys/*` fields included."""
-        with self._view.current() as projection:
-            return projection.kinds() | DERIVED
+        with self._view.current(has_fields=False) as projection:
+            kinds = self._view.read(self._view.unread_kinds) if self._view.is_unread else projection.kinds()
+            return kinds | DERIVED
 
     def shadowed(self) -> list[Shadowed]:
         """Fields that are kept but not shown: two processes defined conflicting fields, these the later."""
@@ -528,7 +529,7 @@ class Reader:
         """
 
         def find() -> tuple[Any, ...]:
-            summed = self._view.summed() if self._view.is_unread else None
+            summed = self._view.summed() if self._view.is_unread and not self._view.damages else None
             if summed is not None:
                 aspects, projection, states = summed
                 whole = [(state, self._known_facts(state, set()) if state.kind in SERIES else None) for state in states]

@@ -383,13 +383,33 @@ class Store(Struct, frozen=True, dict=True):
         shipping: Shipping | None = None,
     ) -> Writer:
         """Write a container, new or not; `first_ops` are in it from its first moment. See `Writer.open`."""
-        folder = self.directory(run)
-        _mend(folder)
+        self._mend(run)
         from naiad.storage.local.writer import Writer
 
         return Writer.open(
-            folder, role=role, first_ops=first_ops, on_error=on_error, remote=remote, joining=joining, shipping=shipping
-        )
+            self.directory(run), role=role, first_ops=first_ops, on_error=on_error, remote=remote, joining=joining,
+            shipping=shipping, reader=self._readers.get(run),
+        )  # fmt: skip
+
+    def _mend(self, run: RunId) -> None:
+        """Repair a sealed run that is damaged before a writer removes its seal, the only witness of that.
+
+        Raises:
+            StoreNotWritable: the disk reports an error.
+        """
+        folder = self.directory(run)
+        if not folder.seal.exists():
+            return
+        reader = self.reader(run)
+        reader.refresh()
+        if reader.damages and folder.seal.exists():
+            from naiad.storage.local.integrity.repair import repair
+
+            with refusals(folder.path.parent.parent):
+                repair(folder)
+        else:
+            self._readers.clear()
+            self._readers[run] = reader  # the run is about to be read, and was compared with its seal
 
     def move(self, run: RunId, project: str) -> str:
         """Give a run the next id of another project, and return it; see `naiad.storage.base.Store.move`.
@@ -574,25 +594,6 @@ class Store(Struct, frozen=True, dict=True):
 
 def _text(value: object) -> str:
     return unpack_text(value) if isinstance(value, str | bytes) else ""
-
-
-def _mend(folder: RunDirectory) -> None:
-    """Repair a sealed run that is damaged before a writer removes its seal, the only witness of that.
-
-    Raises:
-        StoreNotWritable: the disk reports an error.
-    """
-    if not folder.seal.exists():
-        return
-    from naiad.storage.local.reader import Reader
-
-    reader = Reader(folder)
-    reader.refresh()
-    if reader.damages and folder.seal.exists():
-        from naiad.storage.local.integrity.repair import repair
-
-        with refusals(folder.path.parent.parent):
-            repair(folder)
 
 
 def _kind_for_message(name: str) -> ContainerKind:

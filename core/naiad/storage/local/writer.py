@@ -53,6 +53,7 @@ from naiad.storage.results import FIRST, Joining, PointColumns, Shadowed
 
 if TYPE_CHECKING:
     from naiad.storage.local.ingest import Ingest  # loaded by the first file, as the reader is by the first read
+    from naiad.storage.local.reader import Reader
 
 T = TypeVar("T")
 GUEST_SECONDS = 5.0
@@ -127,6 +128,7 @@ class Writer:
         remote: bytes | None = None,
         joining: Joining = FIRST,
         shipping: Shipping | None = None,
+        reader: Reader | None = None,
     ) -> Writer:
         """Begin to write a run, new or not. A sealed one is unsealed; dead writers' data is folded in time.
 
@@ -138,13 +140,14 @@ class Writer:
             remote: the content of `remote.json` of a run that gets a remote now, before anything of it is folded.
             joining: the place among the writers that have written this run elsewhere.
             shipping: brings the journal to the server.
+            reader: of the run, if it is open.
 
         Raises:
             StoreNotWritable: the folder cannot be written; a new run leaves nothing behind.
             NewerFormat: a later release wrote the run.
         """
         with refusals(folder.path.parent.parent):
-            writer = cls._open(folder, role, first_ops, on_error, remote, joining)
+            writer = cls._open(folder, role, first_ops, on_error, remote, joining, reader)
         if shipping is not None:
             writer._shipping = shipping
             shipping.begin(writer)
@@ -159,6 +162,7 @@ class Writer:
         on_error: str,
         remote: bytes | None,
         joining: Joining,
+        reader: Reader | None,
     ) -> Writer:
         is_new = not folder.path.exists()
         if is_new:
@@ -174,9 +178,10 @@ class Writer:
         # Under the lock of the folder no other process joins, stops or seals: the session is decided by who is alive
         # now, and must not be decided twice.
         with folder.lock():
-            from naiad.storage.local.reader import Reader
+            if reader is None:
+                from naiad.storage.local.reader import Reader
 
-            reader = Reader(folder)
+                reader = Reader(folder)
             known = reader.joining()
             session = max(known.session, joining.session)
             # Later than every op of the run: the clock of this machine may be behind that of another, and what is

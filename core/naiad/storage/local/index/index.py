@@ -26,6 +26,7 @@ from naiad.storage.local.index.rows import (
     FORMAT,
     MALFORMED,
     PYRAMID_TYPES,
+    WITH_DELETIONS,
     Changes,
     ChunkHead,
     FieldRow,
@@ -52,7 +53,7 @@ from naiad.storage.local.index.rows import (
     writer_row,
     writer_state,
 )
-from naiad.storage.local.index.states import FieldState
+from naiad.storage.local.index.states import DELETED, FieldState
 from naiad.storage.local.journal.frames import are_valid
 from naiad.storage.local.layout import RunDirectory, newer_format
 from naiad.storage.results import Damage
@@ -234,6 +235,19 @@ class Index:
             return None
         states = [*_states_of(self.folder.index.name, others, damages).values()]
         return None if damages else (summed, states)
+
+    def kinds(self, connection: Connection) -> dict[str, str] | None:
+        """The kind of each field, by path; None where fields conflict or were deleted, or where something is damaged.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        found: dict[str, str] = dict(connection.run(_KINDS, begin=WITH_DELETIONS))
+        is_plain = {*map(type, found)} == {*map(type, found.values())} == {str} and DELETED not in found.values()
+        is_plain = is_plain and len(found) == self.head(connection).fields
+        if not is_plain or odd_paths([*found]) or namespaces_of(found) & found.keys():
+            return None
+        return found
 
     def all_rows(self, connection: Connection, table: str, keys: Sequence[int], damages: list[Damage]) -> list[Any]:
         """The rows of a table; where that fails, those of these ascending keys that are on undamaged pages."""
@@ -497,6 +511,9 @@ _FIELDS_AROUND = _statement(
         .offset(sql.bindparam("offset"))
     ),
 )
+_KINDS = _statement(
+    "index.field kinds", lambda sql, t: sql.select(t.field.c.path, _shown_kind(sql, t)).order_by(t.field.c.id)
+)
 _COUNT = {
     name: _statement(
         f"index.{name} count", lambda sql, t, name: sql.select(sql.func.count()).select_from(_table(t, name)), name
@@ -560,6 +577,12 @@ _REMOVE_CHUNKS = _statement("index.chunk remove", lambda sql, t: sql.delete(t.ch
 
 def _table(t: Any, name: str) -> Any:
     return t.metadata.tables[name]
+
+
+def _shown_kind(sql: Any, t: Any) -> Any:
+    """The kind of a field; that of a deletion wherever a row may be one, as in `possibly_deleted`."""
+    is_odd = t.field.c.facts < sql.bindparam("begin")
+    return sql.case((is_odd, sql.literal_column(f"'{DELETED}'")), else_=t.field.c.kind)
 
 
 def _in_field(sql: Any, t: Any) -> Any:

@@ -201,7 +201,7 @@ class Changes(msgspec.Struct):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_WITH_DELETIONS = b"\xdc\x00\x16"
+WITH_DELETIONS = b"\xdc\x00\x16"
 """The facts of a field begin at least with these bytes, an array of 22 items, since each path has its deletions. In an
 index of an earlier release any series may be one that was deleted, whatever its facts."""
 _RETIRED = _encode([0, 0, 0, None, None, 0.0, None, None, None])[1:] + b"\xcb"
@@ -236,7 +236,7 @@ def whole_fields(rows: list[FieldRow]) -> list[FieldRow]:
 
 def possibly_deleted(rows: Iterable[FieldRow]) -> list[FieldRow]:
     """Return the rows of deletions, and those that may be of a deleted series, found without decoding them."""
-    return [row for row in rows if _RETIRED in row[3] or not row[2] or row[3][:3] < _WITH_DELETIONS]
+    return [row for row in rows if _RETIRED in row[3] or not row[2] or row[3][:3] < WITH_DELETIONS]
 
 
 def typed(rows: Iterable[Any], types: Types) -> list[Any]:

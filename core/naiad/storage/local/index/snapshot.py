@@ -25,13 +25,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from naiad.cycles import search_paused
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
 from naiad.kinds import POINTS, TEXTS
-from naiad.ops import Frame
+from naiad.ops import Frame, Open
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, quick_check, read_seal
@@ -72,7 +72,7 @@ class Snapshot:
     """One run as it is now. Safe to use from several threads; after a fork each process goes on with its own.
 
     The fields of a sealed index with very many are unread at first: its seal proves that all of it is whole, so few
-    of them have to be looked up, each by its path.
+    of them have to be looked up, each by its path. They stay unread when a writer joins, until it writes something.
     """
 
     projection = _ReadProjection()
@@ -96,6 +96,8 @@ class Snapshot:
         self._seal_stamp: object = None
         self._inode: int | None = None
         self.fields = 0  # rows of the index
+        self._whole: tuple[int | None, int] | None = None  # inode and folds of an index that was as it was sealed
+        self._kinds: dict[str, str] | None = None  # of fields that are unread, once they were asked for
         self._looked_up: dict[str, dict[str, FieldState]] = {}  # by path, or "sys": the fields at and around it
         self.at: Callable[[str], FieldState | None]
         """Return the field that is shown at a path."""
@@ -170,7 +172,7 @@ class Snapshot:
         """Answer from a projection without fields, and look up those that are needed."""
         vars(self).pop("projection", None)
         self._unread, self.is_unread = projection, True
-        self._looked_up = {"sys": of_sys}
+        self._looked_up["sys"] = of_sys
         self.at, self.sys, self.unnoted = self._look_up, of_sys, []
 
     def _look_up(self, path: str) -> FieldState | None:
@@ -179,7 +181,7 @@ class Snapshot:
         if place not in self._looked_up:
             found = None
             if len(self._looked_up) <= MOST_LOOKED_UP:
-                with self._sealed() as (index, connection):
+                with self._as_loaded() as (index, connection):
                     found = index.fields_around(connection, path)
             if found is None:
                 return self.projection.at(path)
@@ -189,26 +191,37 @@ class Snapshot:
     def read_fields(self) -> None:
         """Read the fields that were left unread."""
         if self.is_unread:
-            with self._sealed() as (index, connection):
+            if self._seal_stamp is None:  # the ops that were read meanwhile are to be applied to them
+                self._load_all()
+            with self._as_loaded() as (index, connection):
                 projection, _head, _positions, damages = index.load(connection)
             self._show(projection)
             self._note(damages)
+
+    def unread_kinds(self) -> dict[str, str]:
+        """Return the kind of each field that is shown, by path, without reading the fields where that is enough."""
+        if self.is_unread and self._kinds is None:
+            with self._as_loaded() as (index, connection), search_paused():
+                self._kinds = index.kinds(connection)
+        return self._kinds if self.is_unread and self._kinds is not None else self.projection.kinds()
 
     def summed(self) -> tuple[Mapping[str, list[Any] | None], Projection, list[FieldState]] | None:
         """`ASPECTS` of each series of numbers by path, the writers, and all other fields, of an index that is sealed.
 
         Of fields that are unread; None where something about them is unusual.
         """
-        with self._sealed() as (index, connection), search_paused():
+        with self._as_loaded() as (index, connection), search_paused():
             found = index.summed_fields(connection)
         return None if found is None else (found[0], self._unread, found[1])
 
     @contextmanager
-    def _sealed(self) -> Iterator[tuple[Index, Connection]]:
-        """The index, if it is sealed as before: the seal goes before the first change."""
-        with self._snapshot(is_final=True) as found:
-            yield found
-        if _stamp(self.folder) != self._seal_stamp:
+    def _as_loaded(self) -> Iterator[tuple[Index, Connection]]:
+        """The index, unless it was changed since it was loaded."""
+        with self._snapshot(is_final=self._seal_stamp is not None) as (index, connection):
+            if self._seal_stamp is None and index.folds(connection) != self._folds:
+                raise _Moved
+            yield index, connection
+        if _stamp(self.folder) != self._seal_stamp:  # the seal goes before the first change
             raise _Moved
 
     @property
@@ -403,8 +416,6 @@ class Snapshot:
             file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
         ]
         self._check_coverage()
-        if self.is_unread:
-            return  # nothing of it is in the journal
         frames: list[tuple[str, Frame]] = []
         for file in self._files:
             if file.suffix == "ops" and not self._folded.get(file.name, (0, False))[1]:
@@ -424,12 +435,26 @@ class Snapshot:
                     self._note(damages)
                 self._read[file.name] = upto
                 frames += zip(repeat(file.writer), found)
+        if self.is_unread:
+            self._take_in(frames)
+            return
         if frames:
             self.projection.apply_all(frames)
         if self.projection.uncertain:
             self._settle()
         if self.projection.tombstones:  # only a deletion leaves points without a field
             self._adopt()
+
+    def _take_in(self, frames: list[tuple[str, Frame]]) -> None:
+        """Note who has joined the run, while its fields are unread; of ops that are about fields, all is read."""
+        if any(type(op) is not Open for _writer, frame in frames for op in frame.ops):
+            self._load_all()
+        self._unread.apply_all(frames)
+
+    def _load_all(self) -> NoReturn:
+        """Begin the present look anew, with all fields."""
+        self._whole = None
+        raise _Moved
 
     def _check_coverage(self) -> None:
         """Note files missing by the writers' sums, unless a fold or a seal intervened."""
@@ -503,8 +528,8 @@ class Snapshot:
                 folds = index.folds(connection)
                 if folds != self._folds:
                     of_sys = None
-                    if stamp is not None and folds > 0 and self._is_as_sealed(index.head(connection).fields):
-                        of_sys = index.fields_around(connection, "sys")
+                    if folds > 0 and self._is_as_sealed(folds, index.head(connection).fields):
+                        of_sys = self._looked_up.get("sys") or index.fields_around(connection, "sys")
                     projection, head, positions, damages = index.load(connection, has_fields=of_sys is None)
         if folds != self._folds:
             self.fields = head.fields if has_index else 0
@@ -528,13 +553,23 @@ class Snapshot:
             if has_index and damages:
                 self._note(damages)
 
-    def _is_as_sealed(self, fields: int) -> bool:
-        """Whether the index has very many fields, holds the whole run, and is as it was sealed byte by byte."""
+    def _is_as_sealed(self, folds: int, fields: int) -> bool:
+        """Whether the index has very many fields, and is as it was sealed byte by byte with the whole run in it.
+
+        It still is when a writer has removed the seal to join: before that this object has compared it.
+        """
+        if self._seal is not None:
+            whole = (self._inode, folds) if self._is_proven_by(self._seal, fields) else None
+            if whole != self._whole:
+                self._whole, self._looked_up, self._kinds = whole, {}, None
+        return self._whole == (self._inode, folds) and not self.damages
+
+    def _is_proven_by(self, seal: Seal, fields: int) -> bool:
         name = self.folder.index.name
-        if self._seal is None or name not in self._seal.files or self._files or self.damages or fields < MANY_FIELDS:
+        if name not in seal.files or self._files or self.damages or fields < MANY_FIELDS:
             return False
-        size, _crcs = self._seal.files[name]
-        return size <= fields * BYTES_A_FIELD and damaged_blocks(self.folder, self._seal, name) == []
+        size, _crcs = seal.files[name]
+        return size <= fields * BYTES_A_FIELD and damaged_blocks(self.folder, seal, name) == []
 
     @contextmanager
     def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:
