@@ -28,6 +28,8 @@ BEYOND = float(LARGEST)
 """The first step that is too large, as a float: comparing one with an int takes as long as packing the point."""
 LEAST_GROUP = 16
 """Keys of a dict from which on one call that packs all records is cheaper than a call for each."""
+LARGEST_GROUP = 16_384
+"""Keys up to which it mostly finds room for all in one page; the records of more are packed in pieces."""
 
 _cheap: dict[type, Callable[[Any], Any]] = {}
 """By class, how the number of a scalar of NumPy or a tensor is had at once; known once one was appended."""
@@ -148,6 +150,9 @@ class SeriesBelow:
         places = [step] * count if step is not None else [each.last + 1 for each in series]  # type: ignore[operator]
         for each, place in zip(series, places, strict=True):
             each.last = place
+        if count > LARGEST_GROUP and max(places) <= LARGEST:
+            self._session.writer.point_row(numbers, [*values.values()], places, [time] * count)
+            return True
         slot, page = point_log.slot
         offsets = [*islice(slot, count)]  # in C, so that no thread comes between
         records: list[float] = [*places, *places, *places, *places, *places]

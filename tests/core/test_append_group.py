@@ -9,6 +9,8 @@ import threading
 import pytest
 
 import naiad
+from naiad import packing
+from naiad.errors import NaiadValueError
 
 NAMES = [f"m{number}" for number in range(40)]
 FEW_AND_MANY = pytest.mark.parametrize("names", [NAMES[:4], NAMES], ids=["few", "many"])
@@ -25,6 +27,19 @@ def test_dict_of_many_gives_each_series_its_own_points(run: naiad.Run) -> None:
 
     for at, name in enumerate(NAMES):
         assert [(step, step + at / 100) for step in range(1_000)] == rows(run, name)
+
+
+def test_dict_of_very_many_gives_each_series_its_own_points(run: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "LARGEST_GROUP", 30)
+    for step in (0, 1, None, 7, None):
+        run["train"].append({name: (step or 0) + at / 100 for at, name in enumerate(NAMES)}, step=step)
+    run["train"].append(dict.fromkeys(NAMES, 0.5), step=2**63 - 1)
+    with pytest.raises(NaiadValueError, match="cannot be a step"):
+        run["train"].append(dict.fromkeys(NAMES, 0.5))
+
+    for at, name in enumerate(NAMES):
+        expected = [(0, at / 100), (1, 1 + at / 100), (2, at / 100), (7, 7 + at / 100), (8, at / 100)]
+        assert [*expected, (2**63 - 1, 0.5)] == rows(run, name)
 
 
 @FEW_AND_MANY

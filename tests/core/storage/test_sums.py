@@ -149,6 +149,31 @@ def test_a_hole_is_left_out_and_covered_once_it_is_filled(tmp_path: Path) -> Non
     os.close(directory)
 
 
+def test_records_that_were_reserved_together_are_covered_together(tmp_path: Path) -> None:
+    """A dict of 1,000 floats reserves its records, and a look may come before it packs them, or between two of them."""
+    folder = RunDirectory(tmp_path / "run")
+    folder.journal.mkdir(parents=True)
+    directory = os.open(folder.journal, os.O_RDONLY)
+    segment = Segment.create(directory, "1-a.000001.seg", SEGMENT_HEADER + 1001 * RECORD)
+    sums = Sums(directory, "1-a")
+    offsets = [next(segment.slot[0]) for _ in range(1000)]
+    for some in ([], offsets[::-3][:100], offsets):
+        for at in some:
+            segment.slot[1][at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
+        sums.cover([segment], [])
+    ranges = read_coverage(folder).files["1-a.000001.seg"].ranges.values()
+    content = segment.content(0, segment.used())
+
+    assert [*range(SEGMENT_HEADER, segment.used(), RECORD)] == sorted(
+        at for one in ranges if one.start for at in range(one.start, one.end, RECORD)
+    )
+    assert all(zlib.crc32(content[one.start : one.end]) == one.crc for one in ranges)
+    assert 1 + 100 + 100 + 700 // 128 >= len(ranges)
+    sums.close()
+    segment.rest()
+    os.close(directory)
+
+
 def test_holes_are_the_records_without_a_commit_word() -> None:
     records = [bytes(28) + number.to_bytes(4, "little") for number in (64, 0, 256, 65536, 0, 1 << 24)]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import itertools
 import operator
 import os
 import struct
@@ -375,20 +376,30 @@ class _Cover:
         """The ranges that are new or have grown since the last look."""
         if self.upto == SEGMENT_HEADER:
             yield self._range(0, os.pread(fd, FIXED, 0), 0, 0)
-        for at in self.holes:
-            record = os.pread(fd, RECORD, at)
-            if any(record[-4:]):
-                yield self._range(at, os.pread(fd, RECORD, at), 0, ANY)
-                self.holes = [hole for hole in self.holes if hole != at]
+        waiting = self._read_holes(fd) if self.holes else []
         size = (used - self.upto) // RECORD * RECORD
         seen = os.pread(fd, size, self.upto)
         # Read twice: on some processors a commit word can be seen before the rest of its record. Taking the lock of
         # the interpreter in between is a barrier, so records that were there the first time are whole the second.
         data = os.pread(fd, len(seen) // RECORD * RECORD, self.upto)
-        limit = LARGE if len(data) > 16 * SMALL else SMALL
-        for at in range(0, len(data), limit):
-            yield from self._runs(seen[at : at + limit], data[at : at + limit], self.upto + at, limit)
+        self.holes = []  # not before all was read, which may fail
+        for start, first, second in (*waiting, (self.upto, seen, data)):
+            limit = LARGE if len(second) > 16 * SMALL else SMALL
+            for at in range(0, len(second), limit):
+                yield from self._runs(first[at : at + limit], second[at : at + limit], start + at, limit)
         self.upto += len(data)
+
+    def _read_holes(self, fd: int) -> list[tuple[int, bytes, bytes]]:
+        """Read the holes again, twice too, and neighbours together, with the offset of the first of them.
+
+        A dict of 100,000 floats reserves as many records before it packs them.
+        """
+        found = []
+        for _, group in itertools.groupby(enumerate(self.holes), lambda item: item[1] - item[0] * RECORD):
+            places = [at for _number, at in group]
+            size = len(places) * RECORD
+            found.append((places[0], os.pread(fd, size, places[0]), os.pread(fd, size, places[0])))
+        return found
 
     def _runs(self, seen: bytes, data: bytes, start: int, limit: int) -> Iterator[Entry]:
         at = 0
