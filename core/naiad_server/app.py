@@ -348,6 +348,7 @@ ROUTES: tuple[tuple[str, str, Serve, str], ...] = (
     ("GET", f"{API}/runs/{{uid}}/journal", shipments.positions, "viewer"),
     ("PUT", f"{API}/blobs/{{sha256}}", shipments.take_blob, "contributor"),
     ("POST", f"{API}/blobs", shipments.ask_blobs, "contributor"),
+    ("POST", f"{API}/blobs/{{sha256}}/upload", shipments.upload_blob, "contributor"),
     ("GET", f"{API}/tokens", administration.list_tokens, "owner"),
     ("POST", f"{API}/tokens", administration.add_token, "owner"),
     ("DELETE", f"{API}/tokens/{{id}}", administration.revoke_token, "owner"),

@@ -59,6 +59,13 @@ class BlobsBody(msgspec.Struct, kw_only=True, frozen=True):
     project: Name | None = None
 
 
+class UploadBody(msgspec.Struct, kw_only=True, frozen=True):
+    """Content that a client sends to the store of objects itself."""
+
+    size: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_BLOB)]
+    project: Name | None = None
+
+
 class TokenBody(msgspec.Struct, kw_only=True, frozen=True):
     """A token to make."""
 

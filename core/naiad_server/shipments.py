@@ -20,10 +20,10 @@ from naiad.errors import ModelKeyTaken, NaiadValueError, NameTaken, NewerFormat,
 from naiad.ids import is_uid
 from naiad.planes import records_of
 from naiad.slots import RECORD
-from naiad.storage.receiving import Accepted, Piece, Registered, Sealing
+from naiad.storage.receiving import Accepted, Piece, Registered, Sealing, Upload
 from naiad_server import bodies
 from naiad_server.access import ServerGrant
-from naiad_server.bodies import BlobsBody, JournalBody, RunBody
+from naiad_server.bodies import BlobsBody, JournalBody, RunBody, UploadBody
 from naiad_server.server import SMALL, Server, body_of
 from naiad_web.server.answers import Problem
 
@@ -254,9 +254,7 @@ async def positions(server: Server, request: Request, grant: ServerGrant) -> Any
 
 async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any:
     """Take in content."""
-    sha256 = request.path_params["sha256"]
-    if not SHA256.fullmatch(sha256):
-        raise Problem(400, "BadRequest", f"{shown(sha256[:100])} is not a SHA-256 in hexadecimal.")
+    sha256 = _sha256(request)
     project = server.project(request.query_params.get("project"), grant)
     length = request.headers.get("content-length", "0")
     await anyio.to_thread.run_sync(
@@ -284,4 +282,43 @@ async def ask_blobs(server: Server, request: Request, grant: ServerGrant) -> Any
     """List the content that a project has, of some hashes."""
     takes = await body_of(request, BlobsBody)
     project = server.project(takes.project, grant)
-    return {"have": await anyio.to_thread.run_sync(server.receiver.content_of, project, takes.blobs)}
+    uploads = server.receiver.uploads
+    have = await anyio.to_thread.run_sync(server.receiver.content_of, project, takes.blobs)
+    return {"have": have, "presigned": None if uploads is None else uploads.least}
+
+
+async def upload_blob(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """List addresses to which a client can send parts of content, or take it in if all are there."""
+    takes = await body_of(request, UploadBody)
+    sha256, uploads = _sha256(request), server.receiver.uploads
+    project = server.project(takes.project, grant)
+    if uploads is None or takes.size < uploads.least:
+        raise Problem(409, "Conflict", f"This server takes content of {takes.size:,} bytes with PUT alone.")
+
+    def taken() -> None:
+        server.metrics.blobs.inc(takes.size)
+        server.quotas.add(project, "content-bytes", takes.size)
+
+    def begun() -> Upload:
+        found = uploads.next(project, sha256, takes.size, taken)
+        if found.parts:
+            server.quotas.require(project, "content-bytes", takes.size)
+        return found
+
+    try:
+        found = await anyio.to_thread.run_sync(begun)
+    except NaiadValueError as error:
+        raise Problem(422, "Mismatch", str(error)) from None
+    return {"have": found.is_there, "parts": [*found.parts]}
+
+
+def _sha256(request: Request) -> str:
+    """Return the hash in the path of a request.
+
+    Raises:
+        Problem: it is none.
+    """
+    found: str = request.path_params["sha256"]
+    if not SHA256.fullmatch(found):
+        raise Problem(400, "BadRequest", f"{shown(found[:100])} is not a SHA-256 in hexadecimal.")
+    return found

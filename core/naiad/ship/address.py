@@ -78,6 +78,22 @@ def parse(text: str) -> Address:
     return found
 
 
+def is_safe(url: str) -> bool:
+    """Whether data may be sent to an address: by TLS, within this machine, or as NAIAD_ALLOW_HTTP permits.
+
+    >>> is_safe("https://s3.example.org/b/x?s=1"), is_safe("http://s3.example.org/b/x"), is_safe("file:///etc/passwd")
+    (True, False, False)
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (
+        parts.scheme == "https" or (parts.scheme == "http" and (_is_loopback(host) or _allows_http()))
+    )
+
+
 def _is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True

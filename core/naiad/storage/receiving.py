@@ -139,6 +139,23 @@ class Usage(NamedTuple):
     """Requests to the store of objects that have failed since the process began."""
 
 
+class ContentPart(NamedTuple):
+    """A part of content, and the address to which a program can send it itself for some minutes."""
+
+    start: int
+    length: int
+    url: str
+
+
+class Upload(NamedTuple):
+    """How far content is that a program sends to the store of objects itself."""
+
+    parts: Sequence[ContentPart] = ()
+    """Some of those that are missing; with none, all are there and are being hashed."""
+    is_there: bool = False
+    """Whether the project has the content."""
+
+
 class Content:
     """Content that is being taken in, and hashed meanwhile.
 
@@ -167,6 +184,27 @@ class Content:
             raise NaiadValueError(f"The content has the SHA-256 {self._hash.hexdigest()}, not {sha256}.")
 
 
+class ContentUploads(Protocol):
+    """Large content that programs send to the store of objects themselves, in parts."""
+
+    least: int
+    """Bytes of content below which it goes through the server."""
+
+    def next(self, project: str, sha256: str, size: int, taken: Callable[[], object]) -> Upload:
+        """Return the next parts of content to be sent, and take it in once all are there.
+
+        Args:
+            project: the name of the project that shall have it.
+            sha256: of the content.
+            size: of the content, at least `least`.
+            taken: called in a thread when the content has been taken in.
+
+        Raises:
+            NaiadValueError: the parts that were sent are other content. They are gone.
+            StorageError: the objects or the database cannot be used now.
+        """
+
+
 class Receiver(Protocol):
     """The receiving end of a store: it takes journals byte by byte, exactly once, and folds them.
 
@@ -177,6 +215,10 @@ class Receiver(Protocol):
     @property
     def epoch(self) -> str:
         """A text that changes when the record of received files was lost."""
+
+    @property
+    def uploads(self) -> ContentUploads | None:
+        """The content that programs send to the store of objects themselves; None if they cannot."""
 
     def register(
         self,

@@ -25,6 +25,8 @@ from naiad.storage.local.layout import RunDirectory
 
 TOKEN = "naiad_1_" + "x" * 43
 HEADERS = {"seg": 64, "ops": 16}
+PART = 400_000
+"""Bytes of a part of content."""
 
 
 class JournalServer:
@@ -37,6 +39,10 @@ class JournalServer:
         self.runs: dict[str, dict[str, Any]] = {}
         self.custom: dict[tuple[str, str], str] = {}
         self.blobs: dict[str, bytes] = {}
+        self.presigned: int | None = None
+        """The least size of content that may be sent in parts."""
+        self.parts: dict[str, bytes] = {}
+        """Parts by their address."""
         self.order: list[str] = []
         """Names of the parts as they came, and `blob`."""
         self.signs: dict[str, bool] = {}
@@ -81,7 +87,13 @@ class JournalServer:
                 return 200, self._journal(msgspec.msgpack.decode(body))
             if path == "blobs":
                 asked = msgspec.msgpack.decode(body)["blobs"]
-                return 200, {"have": [name for name, _size in asked if name in self.blobs]}
+                have = [name for name, _size in asked if name in self.blobs]
+                return 200, {"have": have, "presigned": self.presigned}
+            if path.endswith("/upload"):
+                return 200, self._upload(path.split("/")[1], msgspec.msgpack.decode(body)["size"])
+            if path.startswith("parts/"):
+                self.parts[path] = body
+                return 200, {}
             if method == "PUT" and path.startswith("blobs/"):
                 name = hashlib.sha256(body).hexdigest()
                 self.blobs[name] = body
@@ -92,6 +104,15 @@ class JournalServer:
                 upto = {name: self._end(uid, name) for (run, name) in self.files if run == uid}
                 return 200, {"uid": uid, "upto": upto, "sealed": [n for run, n in self.sealed if run == uid]}
         return 404, {"type": "NotFound", "detail": path}
+
+    def _upload(self, name: str, size: int) -> dict[str, Any]:
+        places = {f"parts/{name}/{start}": start for start in range(0, size, PART)}
+        missing = [(start, place) for place, start in places.items() if place not in self.parts]
+        if not missing and name not in self.blobs:
+            self.blobs[name] = b"".join(self.parts[place] for place in places)
+            return {"have": False, "parts": []}  # as while they are hashed
+        sizes = [[start, min(PART, size - start), f"{self.url}/api/v1/{place}"] for start, place in missing]
+        return {"have": name in self.blobs, "parts": sizes[:2]}
 
     def _register(self, asked: dict[str, Any]) -> dict[str, Any]:
         custom = asked.get("custom_run_id")
@@ -178,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
             body = zstandard.ZstdDecompressor().decompressobj().decompress(body)
         self.owner.requests.append((self.command, path, dict(self.headers)))
         status = self.owner.fault(self.command, path)
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}" and not path.startswith("parts/"):
             status = 401
         content: Any = {"type": "Unauthorized" if status == 401 else "Busy", "detail": "on demand."}
         media = "application/problem+json"

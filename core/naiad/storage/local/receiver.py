@@ -160,6 +160,10 @@ class Receiver:
         """A text that changes when the record of received files was lost."""
         return self._epoch
 
+    @property
+    def uploads(self) -> None:
+        """Nothing: all content comes through the server."""
+
     # Containers
 
     def register(

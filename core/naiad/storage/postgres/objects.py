@@ -10,6 +10,7 @@ import urllib.parse
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from obstore.store import LocalStore, S3Store
 
 from naiad import clock
 from naiad.disk import sync_folder
-from naiad.errors import DamagedData, StorageError
+from naiad.errors import DamagedData, NaiadError, StorageError
 from naiad.settings import number, setting
 from naiad.storage.postgres import temporary
 
@@ -27,6 +28,8 @@ MOST_COPIED = 10 * 1024**3
 LINK_SECONDS = 300.0
 """How long a presigned address can be used."""
 PIECE = 8 * 1024 * 1024
+MOST_PIECES = 9_000
+"""Requests in which an object is stored; S3 permits 10,000."""
 GAP = 16 * 1024
 """Bytes between two parts of an object that are read with them: another request takes longer."""
 RETRIES: Any = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}
@@ -100,7 +103,9 @@ class Objects:
         self._lock = threading.Lock()
         self._breaker = Breaker(url)
         # Off unless an operator says that programs reach the store of objects, which often has no address for them.
-        self._is_linking = parts.scheme == "s3" and setting("SERVER_PRESIGNED", "0") == "1"
+        presigned = (setting("SERVER_PRESIGNED") or "0") if parts.scheme == "s3" else "0"
+        self.is_linking = presigned == "1" or presigned.startswith(("https://", "http://"))
+        """Whether programs may use the store of objects themselves, by presigned addresses."""
         if parts.scheme == "s3" and parts.netloc:
             endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
             client = {"allow_http": endpoint.startswith("http://"), "connect_timeout": "3s", "timeout": "60s"}
@@ -111,13 +116,17 @@ class Objects:
             if endpoint:
                 options["endpoint"] = endpoint
             self._store: Any = S3Store(parts.netloc, **options)
+            # A signature is valid for one host: that by which programs reach the store, if it has another name for
+            # them.
+            public = {**options, "endpoint": presigned} if presigned not in ("0", "1") else options
+            self._public_store: Any = S3Store(parts.netloc, **public)
             brief = {**client, "timeout": f"{BRIEF_SECONDS:g}s"}
             options |= {"client_options": brief, "retry_config": {**RETRIES, "max_retries": 0}}
             self._brief_store: Any = S3Store(parts.netloc, **options)
             self._prefix = parts.path.strip("/")
         elif url.startswith("file:///"):
             self._folder = Path(parts.path)
-            self._store = self._brief_store = LocalStore(self._folder, mkdir=True)
+            self._store = self._brief_store = self._public_store = LocalStore(self._folder, mkdir=True)
         else:
             raise StorageError(f"--objects has to be s3://bucket/prefix or file:///folder, not {url!r}.")
 
@@ -152,6 +161,38 @@ class Objects:
                 if self._folder is not None:
                     _sync(self._folder, name)
             except (obstore.exceptions.BaseError, OSError) as error:
+                raise _unusable(self.url, error) from error
+
+    def put_pieces(self, name: str, pieces: Iterator[bytes], size: int) -> None:
+        """Store content that comes in pieces; nothing if they end in an error, which is raised.
+
+        Raises:
+            StorageError: the store of objects takes nothing.
+            NaiadError: that of the pieces.
+        """
+        raised: list[NaiadError] = []
+        # Read in another thread, since obstore permits no request of its own inside of another one; and one ahead.
+        with ThreadPoolExecutor(1, "naiad-read") as reading:
+
+            def arriving() -> Iterator[bytes]:
+                try:
+                    while (piece := ahead.pop().result()) is not None:
+                        ahead.append(reading.submit(next, pieces, None))
+                        yield piece
+                except NaiadError as error:
+                    raised.append(error)
+                    raise
+
+            ahead = [reading.submit(next, pieces, None)]
+            length = max(PIECE, -(-size // MOST_PIECES))
+            try:
+                # In several requests, the last of which makes the object appear. After an error none of them stays.
+                obstore.put(
+                    self._store, self._place(name), arriving(), use_multipart=True, chunk_size=length, max_concurrency=2
+                )
+            except (NaiadError, obstore.exceptions.BaseError, OSError) as error:
+                if raised:
+                    raise raised[0] from None
                 raise _unusable(self.url, error) from error
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
@@ -258,16 +299,19 @@ class Objects:
                 stream.write(self.get(name, start, min(PIECE, size - start)))
         return size
 
-    def link(self, name: str, seconds: float = LINK_SECONDS) -> str:
+    def link(self, name: str, seconds: float = LINK_SECONDS, method: str = "GET") -> str:
         """Return a presigned address, valid for some seconds and without credentials; empty if there is none.
+
+        It permits to read the object, or with the method `PUT` to store one of that name.
 
         Raises:
             StorageError: the credentials cannot sign.
         """
-        if not self._is_linking:
+        if not self.is_linking:
             return ""
         try:
-            return str(obstore.sign(self._store, "GET", self._place(name), datetime.timedelta(seconds=seconds)))
+            until: Any = datetime.timedelta(seconds=seconds)
+            return str(obstore.sign(self._public_store, method, self._place(name), until))  # type: ignore[call-overload]  # one of its methods
         except (obstore.exceptions.BaseError, OSError) as error:
             raise _unusable(self.url, error) from error
 

@@ -21,7 +21,7 @@ import os
 import tempfile
 import threading
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from naiad.storage.postgres.notices import CHANGED, DUE, Sender
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.pieces import stored
 from naiad.storage.postgres.registrar import Registrar
+from naiad.storage.postgres.uploads import Uploads
 from naiad.storage.receiving import (
     LARGEST_PART,
     Accepted,
@@ -148,6 +149,7 @@ class Receiver:
         self._containers = containers
         self._notices = Sender(engine)
         self._positions = Positions()
+        self._uploads = Uploads(engine, objects, self.content_of, self._take_upload)
         self._epoch = ""
 
     @property
@@ -158,6 +160,11 @@ class Receiver:
                 row = raw.execute("select epoch from naiad.about").fetchone()
                 self._epoch = "" if row is None else row[0]
         return self._epoch
+
+    @property
+    def uploads(self) -> Uploads | None:
+        """The content that programs send to the store of objects themselves; None if they cannot."""
+        return self._uploads if self._objects.is_linking else None
 
     # Containers
 
@@ -401,17 +408,28 @@ class Receiver:
             content.require(sha256)
             name = blob_name(sha256)
             self._objects.put(name, Path(stream.name))
-            with transaction(self._engine) as raw:
-                raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
-                # gc may have freed it just now. While this lock is held it does not, and a row says that it is there.
-                if not self._objects.has(name):
-                    self._objects.put(name, Path(stream.name))
-                raw.execute(
-                    "insert into naiad.content (project, sha256, size) values (%s, %s, %s) "
-                    "on conflict (project, sha256) do update set made_at = now(), size = excluded.size",
-                    [project, sha256, content.size],
-                )
-                raw.execute("delete from naiad.unreferenced where object = %s", [name])
+            self._take_content(project, sha256, content.size, lambda: self._objects.put(name, Path(stream.name)))
+
+    def _take_content(self, project: str, sha256: str, size: int, put_again: Callable[[], object]) -> None:
+        """Note that a project has sent content, whose object has been put."""
+        name = blob_name(sha256)
+        with transaction(self._engine) as raw:
+            raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
+            # gc may have freed it just now. While this lock is held it does not, and a row says that it is there.
+            if not self._objects.has(name):
+                put_again()
+            raw.execute(
+                "insert into naiad.content (project, sha256, size) values (%s, %s, %s) "
+                "on conflict (project, sha256) do update set made_at = now(), size = excluded.size",
+                [project, sha256, size],
+            )
+            raw.execute("delete from naiad.unreferenced where object = %s", [name])
+
+    def _take_upload(self, project: str, sha256: str, size: int) -> None:
+        def put_again() -> None:
+            raise StorageError(f"The object {blob_name(sha256)} was freed meanwhile.")
+
+        self._take_content(project, sha256, size, put_again)
 
     def fields(self, run: RunId) -> int:
         """Return how many fields a run has, as far as it is folded."""
@@ -505,6 +523,7 @@ class Receiver:
 
     def close(self) -> None:
         """Close the connections."""
+        self._uploads.close()
         self._engine.dispose()
 
 

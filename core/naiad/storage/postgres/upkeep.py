@@ -28,6 +28,7 @@ from naiad.kinds import POINTS, TEXTS
 from naiad.refs import FileRef
 from naiad.storage.base import Store
 from naiad.storage.local.files import stored_files
+from naiad.storage.postgres import uploads
 from naiad.storage.postgres.archive import Archive
 from naiad.storage.postgres.connection import GC_LOCK, transaction
 from naiad.storage.postgres.folding import MOST_FAILURES
@@ -167,11 +168,19 @@ class Upkeep:
         gone = [name for name in free if since.get(name, now) <= until]
         if not is_dry:
             gone = [name for first in range(0, len(gone), BATCH) for name in self._delete(gone[first : first + BATCH])]
-        return [(name, free[name]) for name in gone]
+        return [*((name, free[name]) for name in gone), *self._free_parts(min(days, SENT_DAYS), is_dry=is_dry)]
+
+    def _free_parts(self, days: float, *, is_dry: bool) -> list[tuple[str, int]]:
+        """Free the parts of uploads that nothing has gone on with for some days. No row ever refers to them."""
+        before = _days_ago(days)
+        found = [(name, size) for name, size, made in self._objects.all(uploads.FOLDER) if made < before]
+        for first in range(0, 0 if is_dry else len(found), BATCH):
+            self._objects.delete([name for name, _size in found[first : first + BATCH]])
+        return found
 
     def _unreferenced(self, kept: Collection[str], days: float) -> Iterator[tuple[str, int]]:
         """Yield name and size of objects to which nothing refers, except those stored in the last days."""
-        before = datetime.datetime.fromtimestamp(clock.now() - days * DAY, datetime.timezone.utc)
+        before = _days_ago(days)
         for folder in ("blobs", "inbox", "runs"):
             for name, size, made in self._objects.all(folder):
                 if name not in kept and made < before:
@@ -225,6 +234,10 @@ class Upkeep:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+
+def _days_ago(days: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(clock.now() - days * DAY, datetime.timezone.utc)
 
 
 def _damages(reader: PostgresReader) -> Iterator[str]:

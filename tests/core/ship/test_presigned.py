@@ -1,0 +1,86 @@
+"""Large content that goes to the object store of a server itself, and through the server where that fails."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+
+import pytest
+from journal_server import PART, TOKEN, JournalServer
+
+from naiad.ship import presigned
+from naiad.ship.client import Client
+
+CONTENT = bytes(range(251)) * 4_000
+NAME = hashlib.sha256(CONTENT).hexdigest()
+Send = Callable[[], bool]
+
+
+@pytest.fixture
+def sent() -> list[int]:
+    """The bytes of parts that were sent."""
+    return []
+
+
+@pytest.fixture
+def send(server: JournalServer, sent: list[int], monkeypatch: pytest.MonkeyPatch) -> Send:
+    """Send the content to a server that takes it in parts."""
+    server.presigned = 1
+    monkeypatch.setattr(presigned, "_unreachable", {})
+    monkeypatch.setattr(presigned, "PAUSE_SECONDS", 0.001)
+    client = Client(server.url, TOKEN)
+    return lambda: presigned.send(client, NAME, len(CONTENT), "p", lambda: io.BytesIO(CONTENT), sent.append)
+
+
+def puts(server: JournalServer) -> list[str]:
+    return [path.rpartition("/")[2] for method, path, _headers in server.requests if method == "PUT"]
+
+
+def test_parts_that_fail_are_sent_again_and_no_token_goes_with_them(
+    server: JournalServer, send: Send, sent: list[int]
+) -> None:
+    failures = [None, 503, 403, None, None]
+    server.fault = lambda _method, path: failures.pop(0) if path.startswith("parts/") else None
+
+    assert send()
+    assert CONTENT == server.blobs[NAME]
+    assert ["0", str(PART), str(PART), str(PART), str(2 * PART)] == puts(server)
+    assert [PART, PART, len(CONTENT) - 2 * PART] == sent
+    assert not any("Authorization" in headers for method, _path, headers in server.requests if method == "PUT")
+
+
+def test_object_store_that_refuses_is_left_alone_for_a_while(server: JournalServer, send: Send) -> None:
+    server.fault = lambda _method, path: 403 if path.startswith("parts/") else None
+
+    assert not send()
+    asked = len(server.requests)
+    assert not send()
+    assert presigned.MOST_FAILURES == len(puts(server))
+    assert asked == len(server.requests)
+
+
+def test_part_that_does_not_arrive_ends_the_attempt(server: JournalServer, send: Send) -> None:
+    """As in a bucket that the address of an operator's mistake names."""
+
+    def lose(_method: str, path: str) -> None:
+        if path.endswith("/upload"):
+            server.parts.pop(f"parts/{NAME}/0", None)
+
+    server.fault = lose
+
+    assert not send()
+    assert presigned.MOST_FAILURES == puts(server).count("0")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://s3.example.org/b/x", "file:///etc/passwd", "ftp://127.0.0.1/x", "https://", ""]
+)
+def test_data_is_sent_to_no_address_without_tls_on_another_machine(
+    server: JournalServer, send: Send, sent: list[int], monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    answer = {"have": False, "parts": [[0, len(CONTENT), url]]}
+    monkeypatch.setattr(server, "_upload", lambda _name, _size: answer)
+
+    assert not send()
+    assert [] == sent

@@ -1,0 +1,305 @@
+"""Large content that programs send to the object store themselves, beside a server over PostgreSQL and SeaweedFS."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cluster_client import ask, status
+from postgres_server import Cluster, Replica, SeaweedFS, free_port, wait_for
+from server_client import QUIET
+
+import naiad
+from naiad.errors import NaiadValueError
+from naiad.ship import presigned, shipper
+from naiad.storage.opening import database, database_upkeep
+from naiad.storage.postgres import uploads
+from naiad.storage.postgres.objects import Objects
+from naiad.storage.postgres.receiver import Receiver
+from naiad.storage.receiving import Upload
+
+MIB = 1024 * 1024
+CONTENT = bytes(range(256)) * 40_000
+NAME = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Replicas whose clients may reach the object store, which checks signatures."""
+    folder = tmp_path_factory.mktemp("direct")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAIAD_SERVER_PRESIGNED", "1")
+        found = Cluster.start(folder, objects=SeaweedFS(folder))
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def receiver(direct: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """One more replica in this process, with parts of 1 MiB."""
+    monkeypatch.setattr(uploads, "PART", MIB)
+    for name, value in {**direct.objects.environment, "NAIAD_SERVER_PRESIGNED": "1"}.items():
+        monkeypatch.setenv(name, value)
+    store, found = database(direct.postgres.url, direct.objects.url)
+    assert isinstance(found, Receiver)
+    yield found
+    store.close()
+    found.close()
+
+
+@pytest.fixture
+def logging(direct: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A program with a token and a folder of its own."""
+    monkeypatch.setenv("NAIAD_API_TOKEN", direct.token)
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "local"))
+    monkeypatch.setattr(presigned, "_unreachable", {})
+    yield
+    shipper.of_process.close()
+
+
+def put(url: str, data: bytes) -> int:
+    headers = {"Content-Type": "application/octet-stream"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method="PUT"), timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()  # it has the connection
+        return error.code
+
+
+def next_of(receiver: Receiver, project: str, content: bytes, taken: Callable[[], object] = lambda: None) -> Upload:
+    assert receiver.uploads is not None
+    return receiver.uploads.next(project, hashlib.sha256(content).hexdigest(), len(content), taken)
+
+
+def sent(upload: Upload, content: bytes) -> int:
+    for start, length, url in upload.parts:
+        assert 200 == put(url, content[start : start + length])
+    return len(upload.parts)
+
+
+def joined(receiver: Receiver, project: str, content: bytes, taken: Callable[[], object] = lambda: None) -> None:
+    """Wait until content is there."""
+    wait_for(lambda: next_of(receiver, project, content, taken).is_there, "the end of the upload")
+
+
+def names(direct: Cluster, folder: str) -> list[str]:
+    return sorted(name for name, _data in direct.objects.all() if name.startswith(f"test/{folder}/"))
+
+
+def counted(url: str, route: str) -> int:
+    """How many requests of a route a replica has answered."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if f'requests_total{{route="{route}",' in line)
+
+
+def content_of(url: str, uid: str) -> bytes:
+    with naiad.init_run(store=url, with_id=uid, mode="read-only", **QUIET) as run:
+        found: bytes = run["model"].fetch_content()
+    return found
+
+
+@pytest.mark.usefixtures("logging")
+def test_large_file_of_a_program_goes_to_the_object_store_itself(direct: Cluster) -> None:
+    content = b"large" * 2_000_000
+    with naiad.init_run(store=direct.url, project="line", **QUIET) as run:
+        run["model"].upload(naiad.types.File.from_content(content))
+        run["small"].upload(naiad.types.File.from_content(b"small" * 100_000))
+        run.sync(remote=True)
+        uid = run._run.uid
+
+    assert content == content_of(direct.url, uid)
+    assert 1 == sum(counted(each.url, "/api/v1/blobs/{sha256}") for each in direct.replicas)
+    assert [] == names(direct, "uploads")
+    quota = "select used from naiad.usage where project = 'line' and kind = 'content-bytes'"
+    wait_for(lambda: [(10_500_000,)] == direct.ask(quota), "the count of its bytes")
+
+
+@pytest.mark.usefixtures("logging")
+def test_object_store_that_programs_cannot_reach_leaves_the_way_through_the_server(
+    direct: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that an operator gives is wrong: after three failures the store is left alone for a while."""
+    monkeypatch.setattr(presigned, "PAUSE_SECONDS", 0.01)
+    wrong = {**direct.objects.environment, "NAIAD_SERVER_PRESIGNED": f"http://127.0.0.1:{free_port()}"}
+    one = Replica(direct.postgres.url, direct.objects.url, wrong, tmp_path).start()
+    try:
+        with naiad.init_run(store=one.url, project="unreachable", **QUIET) as run:
+            for number in range(2):
+                run[f"model{number}"].upload(naiad.types.File.from_content(CONTENT + bytes([number])))
+            run.sync(remote=True)
+            uid = run._run.uid
+        asked = counted(one.url, "/api/v1/blobs/{sha256}/upload")
+        with naiad.init_run(store=one.url, with_id=uid, mode="read-only", **QUIET) as again:
+            assert CONTENT + b"\x01" == again["model1"].fetch_content()
+        assert 2 == counted(one.url, "/api/v1/blobs/{sha256}")
+    finally:
+        one.stop()
+
+    assert presigned.MOST_FAILURES == asked
+    assert [] == names(direct, "uploads")
+
+
+def test_interrupted_upload_goes_on_with_the_parts_that_are_there(receiver: Receiver, direct: Cluster) -> None:
+    content = b"again" * 700_000
+    first = next_of(receiver, "again", content)
+    assert 200 == put(first.parts[1].url, content[MIB : 2 * MIB])
+    assert 200 == put(first.parts[2].url, content[:10])  # as of a program that was cut off, were that possible
+
+    rest = next_of(receiver, "again", content)
+    sent(rest, content)
+    joined(receiver, "again", content)
+
+    assert [0, MIB, 2 * MIB, 3 * MIB] == [each.start for each in first.parts]
+    assert [0, 2 * MIB, 3 * MIB] == [each.start for each in rest.parts]
+    assert content == receiver.content_bytes("again", hashlib.sha256(content).hexdigest())
+    assert [] == names(direct, "uploads")
+
+
+def test_other_content_than_that_of_the_hash_is_refused_and_never_referred_to(
+    receiver: Receiver, direct: Cluster
+) -> None:
+    content, taken = b"right" * 600_000, list[int]()
+    upload = next_of(receiver, "wrong", content)
+    sent(upload, content[:-1] + b"!")
+
+    def asked() -> Upload:
+        return next_of(receiver, "wrong", content, lambda: taken.append(1))
+
+    with pytest.raises(NaiadValueError, match="has the SHA-256"):
+        wait_for(lambda: asked().is_there, "nothing")
+    sha256 = hashlib.sha256(content).hexdigest()
+
+    assert [] == [name for name in names(direct, "blobs") if name.endswith(sha256)]
+    assert [] == names(direct, "uploads")
+    assert [] == direct.ask("select 1 from naiad.content where sha256 = %s", sha256)
+    assert [] == taken
+    assert [0, MIB, 2 * MIB] == [each.start for each in asked().parts]
+    assert not direct.objects.client().list_multipart_uploads(Bucket=direct.objects.bucket).get("Uploads")
+
+
+def test_content_is_the_bytes_that_were_hashed_if_parts_change_meanwhile(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part is replaced just after it was read, by its address, which is still valid."""
+    content = b"once!" * 600_000
+    upload = next_of(receiver, "changed", content)
+    sent(upload, content)
+    read = Objects.get
+
+    def replaced(self: Objects, name: str, start: int = 0, length: int | None = None) -> bytes:
+        found = read(self, name, start, length)
+        for part in upload.parts:
+            if name.endswith(f"/{part.start}") and name.startswith("uploads/"):
+                assert 200 == put(part.url, bytes(part.length))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Objects, "get", replaced)
+        joined(receiver, "changed", content)
+
+    assert content == receiver.content_bytes("changed", hashlib.sha256(content).hexdigest())
+
+
+def test_replica_that_ends_while_it_joins_leaves_the_parts_to_another_one(
+    receiver: Receiver, direct: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"ended" * 600_000
+    sent(next_of(receiver, "ended", content), content)
+    read, is_reading = Objects.get, threading.Event()
+
+    def slow(self: Objects, name: str, start: int = 0, length: int | None = None) -> bytes:
+        is_reading.set()
+        time.sleep(0.2)
+        return read(self, name, start, length)
+
+    other = database(direct.postgres.url, direct.objects.url)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Objects, "get", slow)
+        next_of(other[1], "ended", content)  # type: ignore[arg-type]  # of a database
+        assert is_reading.wait(30)
+        assert not next_of(receiver, "ended", content).parts  # the other one joins them
+        other[1].close()
+    other[0].close()
+    assert 3 == len(names(direct, "uploads"))
+    joined(receiver, "ended", content)
+
+    assert content == receiver.content_bytes("ended", hashlib.sha256(content).hexdigest())
+
+
+def test_addresses_of_one_project_give_nothing_of_another_one(receiver: Receiver, direct: Cluster) -> None:
+    """Both send the same content; one has no part, name or content of the other, and none can be read by an address."""
+    content = b"same!" * 600_000
+    one, two = next_of(receiver, "one", content), next_of(receiver, "two", content)
+    sent(one, content)
+    joined(receiver, "one", content)
+    sha256 = hashlib.sha256(content).hexdigest()
+
+    assert {each.url.partition("?")[0] for each in one.parts}.isdisjoint(
+        each.url.partition("?")[0] for each in two.parts
+    )
+    assert 3 == len(next_of(receiver, "two", content).parts)
+    with pytest.raises(NaiadValueError, match="was not sent"):
+        receiver.content_bytes("two", sha256)
+    part = two.parts[0]
+    assert 403 == put(part.url.replace("/uploads/", "/blobs/"), b"x")
+    for method in ("GET", "DELETE"):
+        with pytest.raises(urllib.error.HTTPError, match="403") as found:
+            urllib.request.urlopen(urllib.request.Request(part.url, method=method), timeout=30)
+        found.value.close()
+    assert content == receiver.content_bytes("one", sha256)
+
+
+def test_address_ends_after_300_seconds(receiver: Receiver, direct: Cluster) -> None:
+    upload = next_of(receiver, "ends", CONTENT)
+    short = Objects(direct.objects.url).link("uploads/ends/0", seconds=2, method="PUT")
+
+    assert {"300"} == {part.url.partition("X-Amz-Expires=")[2].partition("&")[0] for part in upload.parts}
+    assert 200 == put(short, b"x")
+    wait_for(lambda: put(short, b"y") == 403, "its end")
+    assert 200 == put(upload.parts[0].url, CONTENT[:MIB])
+
+
+def test_gc_removes_parts_of_uploads_that_do_not_go_on(receiver: Receiver, direct: Cluster) -> None:
+    content = b"left!" * 600_000
+    sent(Upload(next_of(receiver, "left", content).parts[:2]), content)
+    upkeep = database_upkeep(direct.postgres.url, direct.objects.url)
+    try:
+        kept = [name for name, _size in upkeep.collect() if name.startswith("uploads/")]
+        would = [name for name, _size in upkeep.collect(0.0, is_dry=True) if name.startswith("uploads/")]
+        still = len(names(direct, "uploads"))
+        freed = [name for name, _size in upkeep.collect(0.0) if name.startswith("uploads/")]
+    finally:
+        upkeep.close()
+
+    assert [] == kept
+    assert freed == would
+    assert 2 <= len(freed) == still
+    assert [] == names(direct, "uploads")
+
+
+def test_routes_need_the_project_and_the_quota(direct: Cluster) -> None:
+    body = {"project": "quota", "size": 10 * MIB}
+    assert 1 == len(ask(direct, f"/api/v1/blobs/{NAME}/upload", body)["parts"])
+    assert 409 == refused(direct, NAME, {**body, "size": 1000})
+    assert 400 == refused(direct, "x" * 64, body)
+    token = direct.command("token", "add", "ana", "--project", "other").split()[-1]
+    assert 404 == refused(direct, NAME, body, token)
+    direct.command("quota", "set", "content-bytes", "1000", "--project", "quota")
+    wait_for(lambda: [429] * 2 == [refused(direct, NAME, body) for _replica in range(2)], "the quota")
+
+
+def refused(direct: Cluster, sha256: str, body: dict[str, Any], token: str = "") -> int:
+    headers = {"Authorization": f"Bearer {token or direct.token}", "Content-Type": "application/msgpack"}
+    return status(
+        urllib.request.Request(f"{direct.url}/api/v1/blobs/{sha256}/upload", msgspec.msgpack.encode(body), headers)
+    )
