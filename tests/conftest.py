@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 
 import naiad
 
+# Threads that wait for each other take most of the time of small models, and two tests run at a time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before a framework is imported
+
 # What a shell runs in the background ignores Ctrl-C, and so would every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -28,14 +31,37 @@ settings.load_profile("shared")
 
 FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-sync disable-component-update"
 """Of Chromium."""
+MEMORY = Path("/dev/shm")
+ROOM = 6 << 30
+"""Bytes; all tests leave less than a third of it, and pytest keeps what they left the last three times."""
 SOURCES = [Path(__file__).parent.with_name(name) for name in ("core", "integrations")]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Prepare what all workers use, in the process that starts them."""
+    if not hasattr(config, "workerinput"):
+        compile_sources()
+        if has_room_in_memory():
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))  # `.ci/run` sets it to a disk for some tests
+
+
+def compile_sources() -> None:
     """Compile the source once where Python may not keep what it compiles: thousands of processes would do it again."""
-    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+    if sys.dont_write_bytecode:
         for folder in SOURCES:
             compileall.compile_dir(str(folder), quiet=2)
+
+
+def has_room_in_memory() -> bool:
+    """Whether the folders of tests may lie in memory: thousands of runs would wait for a disk each time they end.
+
+    Programs are started there too, which some systems forbid.
+    """
+    try:
+        found = os.statvfs(MEMORY)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & getattr(os, "ST_NOEXEC", 0)
 
 
 @pytest.hookimpl(wrapper=True)
