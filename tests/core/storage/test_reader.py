@@ -603,6 +603,18 @@ def test_fields_of_a_resumed_run_stay_unread_until_something_is_written(
     assert not reader.damages
 
 
+def test_only_series_of_writers_with_points_in_the_journal_are_looked_at_for_these(simple: RunDirectory) -> None:
+    reader = Reader(simple)
+    writer = Writer.open(simple)
+    put(writer, "a/7", [2], [9.0])
+    put(writer, "new", [0], [8.0])
+    found = [reader.last(path) for path in ("a/7", "new", "a/8")]
+
+    assert [9.0, 8.0, 2.0] == [last.value for last in found if last is not None]
+    assert {"a/7", "a/8"} == {state.path for state in reader.projection().made.values()} - {"sys/id"}
+    writer.stop()
+
+
 def test_fields_of_a_resumed_run_are_not_trusted_by_a_reader_that_did_not_see_the_seal(
     simple: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ class Tail:
         self._now: dict[str, Records] = {}  # everything there is
         self._damaged: dict[str, list[Damage]] = {}  # by place
         self._files: list[JournalFile] = []
-        self._numbers: tuple[int, dict[int, list[Binding]]] = (-1, {})
+        self._numbers: tuple[int, set[str], dict[int, list[Binding]]] = (-1, set(), {})
         self.version = next(_versions)
         """Another one with each new record, and with each damage that may have taken some."""
 
@@ -166,11 +167,15 @@ class Tail:
         return rows
 
     def _bindings(self, projection: Projection) -> dict[int, list[Binding]]:
-        """Which numbers of which writers mean a field state, by its identity."""
-        if self._numbers[0] != projection.version:
+        """Which numbers of the writers with files here mean a field state, by its identity."""
+        # Of a run that is resumed, most series were written by others, and are in the index as rows.
+        names = {*map(attrgetter("writer"), self._files)}
+        for place in self._damaged:
+            names.add(place.rpartition("/")[2].partition(".")[0])
+        if self._numbers[:2] != (projection.version, names):
             found: dict[int, list[Binding]] = {}
             for writer in projection.writers.values():
-                for number, state in enumerate(writer.fields, 1):
+                for number, state in enumerate(writer.fields if writer.name in names else (), 1):
                     if isinstance(state, int):
                         state = projection.owner_of(writer.name, number)
                     since = -math.inf
@@ -178,5 +183,5 @@ class Tail:
                         state, since = projection.meaning(writer.name, number)
                     if state is not None:
                         found.setdefault(id(state), []).append((writer.name, number, since))
-            self._numbers = (projection.version, found)
-        return self._numbers[1]
+            self._numbers = (projection.version, names, found)
+        return self._numbers[2]
