@@ -257,7 +257,7 @@ def on_terminal(store: Path, tmp_path: Path) -> Callable[[str], str]:
         except OSError:  # Linux's word for the end of a terminal
             pass
         os.close(ours)
-        assert 0 == child.wait(timeout=30), shown.decode()
+        assert 0 == child.wait(timeout=60), shown.decode()
         return shown.decode()
 
     return start

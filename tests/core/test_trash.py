@@ -267,7 +267,7 @@ while True:
     process = subprocess.Popen([sys.executable, "-c", script, two[0]], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
             trash.delete(place, items)

@@ -52,7 +52,7 @@ def test_long_run_is_folded_while_it_is_written(folder: RunDirectory, monkeypatc
     writer = Writer.open(folder)
     for start in range(0, 3000, 100):
         log_some(writer, start, 100)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not folder.index.exists() and time.monotonic() < until:
         time.sleep(0.01)
     reader = Reader(folder)
@@ -76,7 +76,7 @@ def test_stop_seals_also_while_somebody_reads(folder: RunDirectory, monkeypatch:
     assert 1000 == reader.count("x")
     writer = Writer.open(folder)
     log_some(writer, 1000, 1000)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not folder.index.with_name("run.db-wal").exists() and time.monotonic() < until:
         time.sleep(0.01)
     assert list(range(2000)) == reader.points("x").steps.tolist()
@@ -153,7 +153,7 @@ def test_stop_gives_every_descriptor_and_thread_back(folder: RunDirectory) -> No
     gc.collect()  # an engine of SQLAlchemy is a cycle
 
     assert before == sorted(os.listdir("/proc/self/fd"))
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while threading.active_count() > threads and time.monotonic() < until:  # one waited for the first round of all
         time.sleep(0.01)
     assert threads >= threading.active_count()
@@ -278,7 +278,7 @@ def test_threads_of_runs_that_begin_together_all_come(folder: RunDirectory, monk
     monkeypatch.setattr("naiad.storage.local.writer.COVER_SECONDS", 0.05)
     writers = [Writer.open(RunDirectory(folder.path.with_name(f"run{number}"))) for number in range(4)]
     sums = [each.folder.journal / f"{each.name}.sums" for each in writers]
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not all(path.exists() for path in sums) and time.monotonic() < until:
         time.sleep(0.01)
 

@@ -117,7 +117,7 @@ def terminated(folder: Path, code: str, after: float = 0.0, **environment: str) 
         process.stdout.readline()
         time.sleep(after)
         process.send_signal(signal.SIGTERM)
-        return process.wait(30)
+        return process.wait(60)
 
 
 READY = "print('ready', flush=True)\n"

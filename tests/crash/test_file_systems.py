@@ -215,7 +215,7 @@ def test_reserve_of_a_killed_writer_goes_when_its_run_is_folded(tmp_path: Path, 
     assert [4096] == [path.stat().st_size for path in reserved]
     program = "import naiad; run = naiad.init_run(with_id=sys.argv[2], store=sys.argv[1]); run['x'] = 1; run.stop()"
     second = start("import sys\n" + program, tmp_path / "s", run_id)
-    assert 0 == second.wait(30), second.stderr.read()
+    assert 0 == second.wait(60), second.stderr.read()
     assert [] == [path.name for path in folder.journal.iterdir() if ".reserve" in path.name]
 
 
@@ -236,7 +236,7 @@ run.stop()
     child = start(program, tmp_path / "s")
 
     assert {"names": 2} == heard(child)
-    assert 0 == child.wait(20)
+    assert 0 == child.wait(60)
     assert [] == list((tmp_path / "s").glob("runs/*/journal/.*"))
 
 

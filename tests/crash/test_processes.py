@@ -282,7 +282,7 @@ if k % 2:
 tell(id=run._id, said=said)
 """
     if how == "with_id":
-        assert 0 == start("naiad.init_run(project='proc').stop()").wait(30)
+        assert 0 == start("naiad.init_run(project='proc').stop()").wait(60)
     children = [start(program, k, how, SEGMENT_BYTES=16384, FOLD_RECORDS=1000, SYNC_SECONDS=0.05) for k in range(8)]
     results = [child.communicate(timeout=100) for child in children]
     assert [0] * 8 == [child.returncode for child in children], results

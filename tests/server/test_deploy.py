@@ -135,7 +135,7 @@ def test_script_starts_a_server_and_ends_it(tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{found[1]}/readyz", timeout=30) as answer:
             ready = answer.read()
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        code = process.wait(60)
     finally:
         process.kill()
 
@@ -173,7 +173,7 @@ def test_script_starts_replicas_over_a_database(tmp_path: Path) -> None:
         )  # fmt: skip
         statuses = [asked(own, made.stdout.strip()) for own in (port, port + 1)]
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        code = process.wait(60)
     finally:
         if process is not None:
             process.kill()

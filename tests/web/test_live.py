@@ -40,7 +40,7 @@ class Events:
     """An event stream, read event by event."""
 
     def __init__(self, server: Server, **parameters: Any) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         self._connection.request(
             "GET", target("/events", **parameters), headers={"Authorization": f"Bearer {server.token}"}
         )
@@ -60,7 +60,7 @@ class Events:
             elif name == "data":
                 yield kind, json.loads(value)
 
-    def until(self, kind: str, seconds: float = 15.0, **facts: Any) -> Any:
+    def until(self, kind: str, seconds: float = 60.0, **facts: Any) -> Any:
         """Return the first event of a kind for which a fact holds."""
         until = time.monotonic() + seconds
         for found, data in self:
@@ -225,7 +225,7 @@ def test_new_and_deleted_runs_are_told(store: Path, live: Server) -> None:
 def test_stream_needs_a_ticket_or_the_token(live: Server) -> None:
     place = target("/events", project="live")
     [ticket] = live.send("POST", "/api/v1/tickets", {"targets": [place]}).json["tickets"]
-    connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", live.port, timeout=60)
     connection.request("GET", f"{place}&ticket={ticket}")
     answer = connection.getresponse()
     first = answer.readline() + answer.readline()

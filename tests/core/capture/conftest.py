@@ -105,7 +105,7 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
     """Waits for something that another thread or process does."""
 
     def wait(is_so: Callable[[], bool]) -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not is_so():
             assert time.monotonic() < until
             time.sleep(0.02)

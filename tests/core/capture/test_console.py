@@ -394,7 +394,7 @@ def test_no_thread_of_a_run_lives_after_its_end(programs: Any, way: str) -> None
     import threading
     print("printed")
     run.stop()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while threading.active_count() > 1 and time.monotonic() < until:  # one waits for the first second of all runs
         time.sleep(0.01)
     print([each.name for each in threading.enumerate()])

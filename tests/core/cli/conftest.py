@@ -51,7 +51,7 @@ def terminal(store: Path) -> Callable[..., str]:
         except OSError:  # Linux's word for the end of a terminal
             pass
         os.close(ours)
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         return shown.decode().replace("\r\n", "\n")
 
     return call

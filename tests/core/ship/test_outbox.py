@@ -73,7 +73,7 @@ def test_run_without_a_remote_has_no_outbox(folder: RunDirectory) -> None:
 def test_remote_that_comes_later_keeps_what_is_folded_from_then_on(folder: RunDirectory) -> None:
     writer = Writer.open(folder)
     log_some(writer, 0, 1000)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not folder.index.exists() and time.monotonic() < until:
         time.sleep(0.01)
     outbox.attach(folder, REMOTE)
@@ -151,7 +151,7 @@ def test_full_disk_frees_what_a_server_has_and_keeps_the_rest(
     refused = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.warns(StorageWarning, match="cannot be written"):
         writer.journal.directory.trouble(refused)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while first + outbox.SENT in names(earlier.outbox) and time.monotonic() < until:
         time.sleep(0.05)
     writer.stop()

@@ -255,7 +255,7 @@ def test_watch_ships_a_run_that_another_process_is_writing(url: str, store: Path
     run["loss"].append(1.0)
     [first] = next(rounds)
     run["loss"].append(2.0)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not next(rounds) and time.monotonic() < until:
         pass
     with naiad.init_run(store=url, with_id=first.id, mode="read-only") as seen:
