@@ -21,7 +21,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 from places import of_a_folder
-from server_client import COMMAND, AnyServer, Reply, Server, part, ship
+from server_client import COMMAND, QUIET, AnyServer, Reply, Server, part, ship
 from sqlalchemy import Connection, Engine, insert, update
 from test_writing import wait_until
 
@@ -141,7 +141,7 @@ class Scene(NamedTuple):
 def scene(server: AnyServer, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     folder = tmp_path_factory.mktemp("access")
     (folder / "data.txt").write_text(SECRET)
-    run = naiad.init_run(store=folder / "logged", project="hidden", name=SECRET, capture_hardware_metrics=False)
+    run = naiad.init_run(store=folder / "logged", project="hidden", name=SECRET, **QUIET)
     run["secret"] = SECRET
     run["loss"].extend([1.0, 2.0, 3.0])
     run["log"].extend([SECRET, SECRET])
@@ -261,7 +261,7 @@ def test_events_of_another_project_are_not_told(scene: Scene, tmp_path: Path) ->
         told_until(foreign, "hello")
         uids = []
         for project in ("hidden", "own"):
-            run = naiad.init_run(store=tmp_path / project, project=project, capture_hardware_metrics=False)
+            run = naiad.init_run(store=tmp_path / project, project=project, **QUIET)
             run.stop()
             (place,) = (tmp_path / project / "runs").iterdir()
             uids.append(place.name)

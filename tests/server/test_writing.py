@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import zstandard
 from places import of_a_folder
-from server_client import COMMAND, RECORD, AnyServer, Server, content, journal_files, part, ship
+from server_client import COMMAND, QUIET, RECORD, AnyServer, Server, content, journal_files, part, ship
 
 import naiad
 from naiad.ops import Assign, Configure, Delete, End, Members, Open, Tags, encode_ops
@@ -140,7 +140,7 @@ def test_answer_is_how_far_the_server_has_the_file(server: Server, logged: Log) 
 
 def test_growing_run_is_read_as_it_grows(server: AnyServer, tmp_path: Path) -> None:
     """Each point is there once its part was answered; the writer's end ends the run."""
-    run = naiad.init_run(store=tmp_path / "growing", project="p", capture_hardware_metrics=False)
+    run = naiad.init_run(store=tmp_path / "growing", project="p", **QUIET)
     (folder,) = (tmp_path / "growing/runs").iterdir()
     uid = folder.name
     server.register(uid)

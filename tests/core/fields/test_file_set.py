@@ -294,6 +294,7 @@ def test_verb_of_another_kind_is_refused(run: naiad.Run, verb: str) -> None:
 
 def test_store_is_no_part_of_what_is_uploaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NAIAD_STORE", raising=False)
+    monkeypatch.setenv("NAIAD_CAPTURES", "off")
     with naiad.init_run(store=here / ".naiad") as run:
         run["set"].upload_files(".")
 
