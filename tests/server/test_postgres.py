@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
+import random
 import re
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import threading
 import urllib.parse
 import urllib.request
 import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from server_client import QUIET
 
 import naiad
 from naiad.container_kinds import RUN
+from naiad.errors import InvalidArgument
 from naiad.ids import new_uid
 from naiad.refs import FileRef
 from naiad.ship import shipper
@@ -155,6 +160,59 @@ def test_page_sorted_by_two_columns_is_the_same_where_most_are_equal_by_the_firs
                     RUN, "tied", None, sort=[(first, ascending), ("loss", ascending)], limit=20, offset=offset
                 )
                 assert [f"tied-{number}" for number in wanted[offset : offset + 20]] == page.uids
+
+
+def walking_entry(number: int, chance: random.Random) -> Entry:
+    """A run with few different values, some of them missing or of another kind."""
+    values: dict[tuple[str, str], Any] = {("sys/creation_time", "datetime"): 10**15 + chance.randrange(30)}
+    rate = chance.choice([None, ("float", 0.1), ("float", math.nan), ("float", -math.inf), ("float", 0.2)])
+    wide = chance.choice([None, ("int", 2**60 + chance.randrange(3)), ("float", 2.0**60), ("string", "auto")])
+    name = chance.choice([None, ("string", "a" * chance.choice([3, 199, 200, 201])), ("string", "é\0b")])
+    for path, found in (("rate", rate), ("wide", wide), ("name", name)):
+        if found is not None:
+            values[path, found[0]] = found[1]
+    if chance.random() < 0.8:
+        values["loss", "float_series"] = [chance.random(), *(chance.choice([0.5, 1.5]) for _ in range(4))]
+    return Entry(f"walk-{number}", "runs", f"WALK-{number}", "walk", "finished", 10**15 + number, Stamp("", ""), values)
+
+
+def test_walk_over_pages_is_the_whole_list_and_holds_all_that_stay(cluster: Cluster, tmp_path: Path) -> None:
+    """In any order; runs that appear, change and go between two pages take no place of another one."""
+    found, chance = RemoteStore(cluster.url, Folder(tmp_path / "empty")).catalog(), random.Random(7)
+    engine = open_database(cluster.postgres.url)
+
+    def store(numbers: Iterable[int]) -> None:
+        with transaction(engine) as raw:
+            put(PostgresConnection(raw, CATALOG), [walking_entry(number, chance) for number in numbers])
+
+    def walk(sort: list[tuple[str, bool]], between: Callable[[], object] = lambda: None) -> list[str]:
+        uids, end = list[str](), ""
+        while True:
+            part, end = found.page(RUN, "walk", None, sort=sort, limit=37, after=end)
+            uids += part.uids
+            if not end:
+                return uids
+            between()
+
+    store(range(300))
+    columns = ["rate", "wide", "name", "loss", "loss:min", "sys/creation_time", "nothing"]
+    sorts = [[(column, ascending)] for column in columns for ascending in (False, True)]
+    sorts += [[(chance.choice(columns), chance.random() < 0.5) for _ in range(2)] for _ in range(12)]
+    for sort in [[], *sorts]:
+        assert found.grid(RUN, "walk", None, sort=sort).uids == walk(sort), sort
+    stay = {f"walk-{number}" for number in range(300) if number % 10}
+    new = itertools.count(300)
+    for sort in ([], [("rate", True)], [("name", False), ("wide", True)]):
+        uids = walk(sort, lambda: store([*range(0, 300, 10), next(new)]))
+        assert stay <= {*uids}, sort
+        assert len(stay) == len([uid for uid in uids if uid in stay])
+    with transaction(engine) as raw:
+        raw.execute("delete from naiad_catalog.cell where container in "
+                    "(select number from naiad_catalog.container where project = 'walk')")  # fmt: skip
+        raw.execute("delete from naiad_catalog.container where project = 'walk'")
+    engine.dispose()
+    with pytest.raises(InvalidArgument, match="not the end of a page"):
+        found.page(RUN, "walk", None, limit=3, after="x" * 5)
 
 
 def test_password_is_in_no_process_listing(cluster: Cluster) -> None:

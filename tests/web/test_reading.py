@@ -77,6 +77,21 @@ def test_pages_of_a_table_join(server: Server) -> None:
     assert len(set(whole)) == 13
 
 
+def test_page_after_another_one_goes_on_where_that_ended(server: Server) -> None:
+    by = {"sort": ["train/metric_0:min", "sys/id"], "order": ["desc", "asc"]}
+    whole = server.get("/table", **by)
+    first = server.get("/table", limit=5, **by)
+    second = server.get("/table", limit=5, after=first["next"], offset=5, **by)
+    third = server.get("/table", limit=5, after=second["next"], **by)
+    again = server.get("/table", limit=5, after=first["next"], offset=10, **by)
+
+    assert whole["ids"] == first["ids"] + second["ids"] + third["ids"]
+    assert (13, 5, 13) == (second["total"], second["offset"], third["total"])
+    assert (None, None) == (whole["next"], third["next"])
+    assert second["ids"] == again["ids"]
+    assert 400 == server.send("GET", "/api/v1/table?after=!").status
+
+
 def test_query_filters_and_a_wrong_one_says_where(server: Server) -> None:
     found = server.get("/table", query='sys/tags:stringSet CONTAINS "best"', column="sys/tags")
     wrong = server.send("GET", target("/table", query="lr:float > x"))

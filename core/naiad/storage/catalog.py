@@ -129,6 +129,14 @@ class Grid(NamedTuple):
     """As of `Found`."""
 
 
+class Page(NamedTuple):
+    """A part of the containers that were found, and the place at which it ends."""
+
+    grid: Grid
+    end: str
+    """Given as `after`, the next page goes on there, whatever has changed in between; empty if nothing comes after."""
+
+
 ABSENT: Final = "\0absent"
 """The cell of a field that a container does not have; compare it by `is`."""
 
@@ -304,6 +312,53 @@ class Catalog(Protocol):
             sort=sort,
             limit=limit,
             offset=offset,
+            columns=columns,
+        )
+        return found
+
+    def page(
+        self,
+        kind: ContainerKind,
+        project: str | None,
+        condition: Node | None,
+        *,
+        sort: Sequence[tuple[str, bool]] = (),
+        limit: int,
+        offset: int = 0,
+        after: str = "",
+        columns: Sequence[str] = (),
+    ) -> Page:
+        """Find containers as `grid` does, and return the place at which the page ends.
+
+        Successive pages hold each container that stays where it is once: none is left out because others appear,
+        change or go.
+
+        Args:
+            kind: the kind of containers to find.
+            project: only in this project.
+            condition: the condition that they meet.
+            sort: as of `grid`; the same for all pages.
+            limit: at most so many.
+            offset: leave out so many before them.
+            after: the end of another page, after which this one begins.
+            columns: as of `grid`.
+
+        Raises:
+            InvalidArgument: as by `grid`, or `after` is not the end of a page.
+        """
+        if len(sort) > MOST_SORTED:
+            raise InvalidArgument(
+                f"Containers are sorted by at most {MOST_SORTED} columns, and {len(sort)} were given.", argument="sort"
+            )
+        found: Page = self.answer(
+            "page",
+            kind=kind,
+            project=project,
+            condition=condition,
+            sort=sort,
+            limit=limit,
+            offset=offset,
+            after=after,
             columns=columns,
         )
         return found

@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
 STORE = frozenset({"find", "find_custom", "find_project", "id_of", "exists", "projects", "has_begun"})
 CATALOG = frozenset(
-    ("summaries", "search", "grid", "count", "fields", "common_values", "groups", "projects", "changes", "cells")
+    (
+        "summaries",
+        "search",
+        "grid",
+        "page",
+        "count",
+        "fields",
+        "common_values",
+        "groups",
+        "projects",
+        "changes",
+        "cells",
+    )
 )
 READER = frozenset(
     ("kinds", "shadowed", "atom", "atoms", "tags", "members", "config", "state", "joining", "is_incomplete", "points",

@@ -31,7 +31,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "limit": _COUNT, "offset": (int,), "columns": (list, type(None)), "sort": (list,), "path": (str,),
     "search": (str,), "by": (list,), "since": _TEXT, "prefix": (str,), "kinds": (list,), "start": (int,),
     "include_rewound": (bool,), "is_after": (bool,), "step": _NUMBER, "time": _NUMBER, "buckets": (int,),
-    "file": (FileRef,),
+    "file": (FileRef,), "after": (str,),
 }  # fmt: skip
 """The types of arguments by their names; what these hold is checked where it is used."""
 MOST_BUCKETS = 100_000

@@ -31,6 +31,8 @@ Kind: TypeAlias = Literal["run", "model", "model_version", "project"]
 Trashed: TypeAlias = Literal["false", "true", "all"]
 DEFAULT_COLUMNS = ("sys/id", "sys/name", "sys/state", "sys/creation_time", "sys/tags", "sys/owner")
 PIECE = 5_000
+MOST_PLACE = 4_000
+"""Characters of the end of a page that an answer has: one with a very long text is as long."""
 """Rows of an export that are in memory at once."""
 
 
@@ -56,6 +58,7 @@ class TableWanted(Wanted, frozen=True, kw_only=True):
     group: str | list[tuple[str, Any]] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+    after: str = ""
     format: Literal["json", "csv", "records", "arrow"] = "json"
 
 
@@ -131,17 +134,22 @@ def _page(site: Site, takes: TableWanted) -> Json:
     names = _columns(site, takes)
     catalog = site.catalog
     limit = min(takes.limit or 1_000, 20_000)
-    grid = catalog.grid(kind, takes.project, tree, sort=_sort(takes), limit=limit, offset=takes.offset, columns=names)
+    # After another page, its offset is only a part of the answer.
+    offset = 0 if takes.after else takes.offset
+    grid, end = catalog.page(
+        kind, takes.project, tree, sort=_sort(takes), limit=limit, offset=offset, after=takes.after, columns=names
+    )
     site.note_ids(kind, grid.uids, grid.ids)
     count = len(grid.uids)
     # A first page that is not full has everything, and nothing needs to be counted.
-    is_all = takes.offset == 0 and count < limit
+    is_all = takes.offset == 0 and not takes.after and count < limit
     return {
         "kind": takes.kind,
         "project": takes.project,
         "total": count if is_all else _total(site, kind, takes.project, tree),
         "offset": takes.offset,
         "count": count,
+        "next": end if 0 < len(end) <= MOST_PLACE else None,
         "unmatched": [each._asdict() for each in grid.unmatched],
         "ids": grid.ids,
         "uids": grid.uids,
@@ -229,18 +237,19 @@ def _values(found: Sequence[tuple[str, list[Any]]], aspect: str, count: int) -> 
 def _rows(site: Site, takes: TableWanted, names: Sequence[str], *, with_id: bool = False) -> Iterator[list[Json]]:
     """The rows of an export, read a piece at a time."""
     kind, tree, left = kind_named(takes.kind), _tree(site, takes), takes.limit
-    at = takes.offset
+    end, offset = takes.after, 0 if takes.after else takes.offset
     while left is None or left > 0:
         size = PIECE if left is None else min(PIECE, left)
-        grid = site.catalog.grid(kind, takes.project, tree, sort=_sort(takes), limit=size, offset=at, columns=names)
+        grid, end = site.catalog.page(
+            kind, takes.project, tree, sort=_sort(takes), limit=size, offset=offset, after=end, columns=names
+        )
         columns = [_column(grid, name)["values"] for name in names]
         for row in range(len(grid.uids)):
             own = [grid.ids[row], grid.uids[row]] if with_id else []
             yield [*own, *(column[row] for column in columns)]
-        at += len(grid.uids)
+        offset = 0
         left = None if left is None else left - len(grid.uids)
-        # By offset: containers that appear while the export runs may shift its rows, but end it in any case.
-        if len(grid.uids) < size:
+        if not end:
             return
 
 

@@ -24,7 +24,7 @@ from naiad.storage.sql import tables, values
 from naiad.storage.sql.cells import INDEXED_TEXT
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
-from naiad.storage.sql.grid import count, grid, known_fields
+from naiad.storage.sql.grid import count, grid, known_fields, page
 from naiad.storage.sql.rows import find
 from naiad.storage.sql.search import field_numbers, search
 from naiad.storage.sql.values import Entry, Stamp
@@ -421,3 +421,30 @@ def test_pages_sorted_by_two_columns_hold_each_container_once_in_order(
     ]
 
     assert [f"u{number}" for number in wanted] == [uid for page in pages for uid in page]
+
+
+sortable = st.sampled_from(["x", "y/z", "w", "x:min", "nothing", "sys/creation_time"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_walk_over_pages_is_the_whole_list(connection: Connection, data: st.DataObject) -> None:
+    """For any values and kinds, columns, directions and lengths of pages."""
+    facts = data.draw(containers.filter(bool))
+    few = data.draw(st.lists(st.sampled_from(range(len(facts))), min_size=1, max_size=25))
+    sort = data.draw(st.lists(st.tuples(sortable, st.booleans()), max_size=3))
+    size = data.draw(st.integers(1, 7))
+    fill(connection, [facts[number] for number in few])
+    try:
+        wanted = grid(connection, RUN, "p", None, sort=sort).uids
+    except InvalidArgument:
+        return
+    found, end = list[str](), ""
+    for _ in range(len(few) // size + 1):
+        part, end = page(connection, RUN, "p", None, sort=sort, limit=size, after=end)
+        found += part.uids
+        if not end:
+            break
+
+    assert wanted == found
+    assert "" == end

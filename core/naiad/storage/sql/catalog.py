@@ -35,6 +35,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "summaries": summaries.summaries,
     "search": rows.find,
     "grid": grid.grid,
+    "page": grid.page,
     "count": grid.count,
     "fields": grid.known_fields,
     "common_values": grid.common_values,

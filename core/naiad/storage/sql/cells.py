@@ -15,6 +15,22 @@ def text_of(table: Any) -> Any:
     return sqlalchemy.func.coalesce(table.c.whole, table.c.txt)
 
 
+COLUMNS = {
+    "number": ("num", "integer"),
+    "numbers": ("num", "exact"),
+    "text": ("txt", "whole"),
+    "mixed": ("num", "exact", "txt", "whole"),
+}
+"""The columns of a cell by which it is sorted; the integer that equals its number, and its whole text, are made."""
+
+
+def whole_of(table: Any) -> Any:
+    """The whole of a text that is longer than the index holds; empty of any other."""
+    import sqlalchemy
+
+    return sqlalchemy.func.coalesce(table.c.whole, sqlalchemy.literal_column("''"))
+
+
 def exact_of(table: Any) -> Any:
     """The integer that equals the number of a cell, as an expression; null of any other number.
 

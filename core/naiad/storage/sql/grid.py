@@ -15,9 +15,10 @@ from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node, Not, leaves
-from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
+from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, Page, ProjectCounts, Unmatched, path_and_aspect
 from naiad.storage.sql.cells import exact_of, text_of
 from naiad.storage.sql.connection import ALL, Clause, Connection, Part, Statement
+from naiad.storage.sql.places import place_in, place_of
 from naiad.storage.sql.rows import (
     BY_DEFAULT,
     COUNT,
@@ -31,7 +32,7 @@ from naiad.storage.sql.rows import (
 from naiad.storage.sql.search import conditions, order_of, search
 from naiad.storage.sql.summaries import IN_TRASH
 from naiad.storage.sql.translate import EXACT
-from naiad.storage.sql.values import fields_at, shown, shown_cells
+from naiad.storage.sql.values import Shown, fields_at, shown, shown_cells
 
 Numbered = list[tuple[int, str]]
 """Number and kind of the fields at one path."""
@@ -61,11 +62,53 @@ def grid(
     Raises:
         InvalidArgument: nothing can be sorted by one of the columns.
     """
+    return _found(connection, kind, project, tree, sort, limit, offset, "", columns)[0]
+
+
+def page(
+    connection: Connection,
+    kind: ContainerKind,
+    project: str | None,
+    tree: Node | None,
+    *,
+    sort: Sequence[tuple[str, bool]] = (),
+    limit: int,
+    offset: int = 0,
+    after: str = "",
+    columns: Sequence[str] = (),
+) -> Page:
+    """A part of the same, and the place at which it ends; see `Catalog.page`.
+
+    Raises:
+        InvalidArgument: nothing can be sorted by one of the columns, or `after` is not the end of a page.
+    """
+    found, rows, sorts = _found(connection, kind, project, tree, sort, limit, offset, after, columns)
+    return Page(found, place_of(connection, rows[-1].number, sorts) if rows and len(rows) >= limit else "")
+
+
+def _found(
+    connection: Connection,
+    kind: ContainerKind,
+    project: str | None,
+    tree: Node | None,
+    sort: Sequence[tuple[str, bool]],
+    limit: int | None,
+    offset: int,
+    after: str,
+    columns: Sequence[str],
+) -> tuple[Grid, Sequence[Shown], dict[str, list[int]]]:
+    """A grid with its rows, and the numbers of the fields of each column that they are sorted by."""
     names = [leaf.field for leaf, _depth in leaves(tree)] if tree else []
     present = present_fields(connection, kind, project, names, [column for column, _is_ascending in sort])
     orders = [sort_order(present, column, is_ascending) for column, is_ascending in sort]
-    known = [each for each in orders if each.fields] or [sort_order(present, *NEWEST)]
-    rows = search(connection, kind, project, tree, present, known[0], limit, then=known[1:], offset=offset)
+    sorts = [(column, own) for (column, _), own in zip(sort, orders, strict=True) if own.fields]
+    sorts = sorts or [(NEWEST[0], sort_order(present, *NEWEST))]
+    known = [each for _column, each in sorts]
+    place = place_in(after)
+    goes_on = None if place is None else (place, [column for column, _each in sorts])
+    rows = search(
+        connection, kind, project, tree, present, known[0], limit, then=known[1:], offset=offset, after=goes_on
+    )
     # Both readings of a column: as a path that ends in `:min`, and as an aspect of a series.
     paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
     wanted = {number: key for key, number in fields_at(connection, paths).items()}
@@ -83,7 +126,7 @@ def grid(
         # A cell for every row, so that all columns have one length.
         for number, key in wanted.items():
             found.columns[key].append(cells.get(number, ABSENT))
-    return found
+    return found, rows, {column: each.numbers for column, each in sorts}
 
 
 def count(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> int:

@@ -13,8 +13,10 @@ from naiad.container_kinds import ContainerKind
 from naiad.integers import LARGEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf, leaves
-from naiad.storage.sql.cells import INDEXED_TEXT, exact_of
+from naiad.storage.sql.cells import COLUMNS, INDEXED_TEXT, exact_of, whole_of
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
+from naiad.storage.sql.places import Order, Place, walked_after
+from naiad.storage.sql.places import after as place_after
 from naiad.storage.sql.translate import EXACT, Numbers, condition, holders, narrowed
 from naiad.storage.sql.values import LAST_CONTAINER, Shown, fields_at, shown_at
 
@@ -68,14 +70,19 @@ def search(
     *,
     then: Sequence[Sort] = (),
     offset: int = 0,
+    after: tuple[Place, Sequence[str]] | None = None,
 ) -> list[Shown]:
     """The shown values of the containers that a query finds, sorted; those without a value to sort by come last.
 
     Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out. `numbers` has the
-    fields of the tree; one that no container there has may be missing.
+    fields of the tree; one that no container there has may be missing. `after` has the place after which they begin,
+    with the names of the columns of the sorts in it.
     """
     how = sort.order, sort.is_ascending
-    plan = _plan(connection, kind, project, tree and narrowed(tree, numbers), numbers, sort, limit, then, offset)
+    narrow = tree and narrowed(tree, numbers)
+    if after is not None and limit is not None:
+        return _next_page(connection, kind, project, narrow, numbers, [sort, *then], limit, *after)
+    plan = _plan(connection, kind, project, narrow, numbers, sort, limit, then, offset)
     if limit is not None and plan.way == "walk":
         return _walked_page(connection, plan, numbers, sort, limit, offset)
     if limit is not None and plan.way == "ties":
@@ -96,6 +103,46 @@ def search(
         rows = connection.run(_SORTED[how], fields=sort.numbers, where=where)
         return list(map(Shown._make, rows))[offset:]
     return _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=limit, offset=offset)
+
+
+def _next_page(
+    connection: Connection,
+    kind: ContainerKind,
+    project: str | None,
+    tree: Node | None,
+    numbers: Numbers,
+    sorts: Sequence[Sort],
+    limit: int,
+    place: Place,
+    columns: Sequence[str],
+) -> list[Shown]:
+    """The page after a place: along the index of one column if there is one, else of those after it, sorted."""
+    sort, is_one = sorts[0], len(sorts) == 1
+    rare, rest = _rarest(connection, tree, numbers, is_all=False)
+    plan = Plan("", in_scope(kind, project, is_rare=rare is not None), rest, rare)
+    aliases = ["sorted"] if is_one else [f"sorted{number}" for number in range(len(sorts))]
+    orders = [
+        Order(column, each.order, each.is_ascending, alias)
+        for column, each, alias in zip(columns, sorts, aliases, strict=True)
+    ]
+    where = All([*plan.where(numbers, NUMBER).clauses, place_after(place, orders, NUMBER)])
+    if not is_one:
+        several = _sorted_by_several(tuple((each.order, each.is_ascending) for each in sorts))
+        fields = {f"fields{number}": each.numbers or [0] for number, each in enumerate(sorts)}
+        return _page(connection, several, where=where, limit=limit, offset=0, **fields)
+    how, found = (sort.order, sort.is_ascending), list[Shown]()
+    is_indexed = rare is None and len(sort.fields) == 1 and sort.aspect == "last"
+    walked = walked_after(place, orders[0], SORTED) if is_indexed else None
+    if walked is not None:
+        among = All([*plan.where(numbers, SORTED).clauses, walked])
+        found = _page(connection, _WALK[how], field=sort.numbers[0], where=among, limit=limit, offset=0)
+        # All without a value come after them.
+        is_unsorted = Part(_UNSORTED[sort.order], {"unsorted": sort.numbers[0]})
+        where = All([*plan.where(numbers, NUMBER).clauses, is_unsorted])
+    if len(found) < limit:
+        most = limit - len(found)
+        found += _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=most, offset=0)
+    return found
 
 
 class Plan(NamedTuple):
@@ -397,14 +444,7 @@ def _order(of: Any, order: str) -> list[Any]:
     return [_MADE[name](of) if name in _MADE else of.c[name] for name in COLUMNS[order]]
 
 
-def _beyond(of: Any) -> Any:
-    """The whole of a text that is longer than the index holds; empty of any other."""
-    import sqlalchemy
-
-    return sqlalchemy.func.coalesce(of.c.whole, sqlalchemy.literal_column("''"))
-
-
-_MADE: dict[str, Callable[[Any], Any]] = {"exact": exact_of, "whole": _beyond}
+_MADE: dict[str, Callable[[Any], Any]] = {"exact": exact_of, "whole": whole_of}
 
 
 def _directed(values: Sequence[Any], is_ascending: bool) -> list[Any]:
@@ -432,13 +472,6 @@ def _sorted_by_several(orders: tuple[tuple[str, bool], ...]) -> Statement:
     return _statement(f"sorted by {name}", _by_several, orders, is_ahead=orders in TWO_USUAL)
 
 
-COLUMNS = {
-    "number": ("num", "integer"),
-    "numbers": ("num", "exact"),
-    "text": ("txt", "whole"),
-    "mixed": ("num", "exact", "txt", "whole"),
-}
-"""The columns of a cell by which it is sorted; the integer that equals its number, and its whole text, are made."""
 _statement = partial(Statement, "naiad.storage.sql.tables")
 NUMBER, SORTED = Part("container.number"), Part("sorted.container")
 """The number of a container, in its own row and in that of the cell by which it is sorted."""
