@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from naiad.refs import FileRef
 from naiad.settings import Tuning
 from naiad.storage.catalog import Summary
 from naiad.storage.local import catalog as catalog_module
-from naiad.storage.local import entries, entry_processes, processes
+from naiad.storage.local import entries, entry_processes, entry_program, processes
 from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.ids import Register
@@ -66,6 +67,25 @@ def test_catalog_made_by_several_processes_is_that_of_one(
     place.catalog().rebuild()
 
     assert alone == tables(place)
+
+
+@pytest.mark.filterwarnings("ignore")  # as in that process: threads that set and reset the filters may mix them up
+def test_process_that_waits_for_the_disk_reads_the_same_entries(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        make(tags=["a"] if number % 3 else [], name=f"n{number}")
+    request = [(f"{place.root}/runs/{name}", None) for name in sorted(os.listdir(place.root / "runs"))]
+    (Path(request[4][0]) / "seal.json").write_text("damaged")  # read by a reader, which warns of it
+    in_turn = [*entry_program.Reading(Register(place.root)).entries(request)]
+    monkeypatch.setattr(entry_program, "PART", 2)
+    monkeypatch.setattr(entry_program, "WAITING", 0.0)
+    threads = set()
+    read = entry_program.stamped_entry
+    monkeypatch.setattr(
+        entry_program, "stamped_entry", lambda *each: (threads.add(threading.current_thread().name), read(*each))[1]
+    )
+
+    assert in_turn == [*entry_program.Reading(Register(place.root)).entries(request)]
+    assert len(threads) > 1
 
 
 def refuse_to_read(*_arguments: object) -> None:

@@ -14,6 +14,8 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
+from itertools import starmap
 from operator import attrgetter
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError, ProgrammingError
@@ -57,6 +59,8 @@ BATCH = 256
 """Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
 LARGE_BATCH = 4_096
 """The same for a catalog of very many runs, whose every transaction touches most pages of the indexes."""
+PIECES = 16
+"""Into how many pieces the runs are divided at least, so that all cores have some to the end."""
 SETTLED_SECONDS = 2.0
 """A folder that was changed more recently may change again within one tick of its file system's clock."""
 LOOK_SECONDS = 60.0
@@ -237,12 +241,8 @@ class Catalog(SqlCatalog):
         with bar as report:
             # Of many runs more go into one transaction: each ends with syncs of the disk and a crc of the file.
             most = BATCH if len(stale) < MANY else LARGE_BATCH
-            many = self._read_many(stale) if len(stale) >= MANY else None
             entries: list[Entry] = []
-            for start in range(0, len(stale), BATCH):
-                part = stale[start : start + BATCH]
-                is_many = len(stale) > BATCH
-                some = next(many) if many else [_read(self._ids, *each, is_one_of_many=is_many) for each in part]
+            for some in self._entries(stale):
                 entries += some
                 if len(entries) >= most:
                     self._write(entries, gone)
@@ -270,12 +270,21 @@ class Catalog(SqlCatalog):
             if listed:
                 connection.run(LIST, listed=listed)
 
-    def _read_many(self, stale: list[tuple[str, Look | None]]) -> Iterator[list[Entry]]:
-        """Read entries with all cores, in pieces of the size of a batch."""
+    def _entries(self, stale: list[tuple[str, Look | None]]) -> Iterator[list[Entry]]:
+        """Read entries in their order, in pieces; very many with all cores."""
+        if len(stale) < MANY:
+            read = partial(_read, self._ids, is_one_of_many=len(stale) > BATCH)
+            for start in range(0, len(stale), BATCH):
+                yield [*starmap(read, stale[start : start + BATCH])]
+            return
         from naiad.storage.local.entry_processes import read_entries
 
-        # Other processes look at the writers for themselves: by the time of the reading the first look may be old.
-        return read_entries(self._ids, [(folder, look and look.stamp) for folder, look in stale], BATCH, stamped_entry)
+        # Of very many in larger pieces: the other processes read on while this one writes a transaction.
+        size = max(BATCH, min(LARGE_BATCH // 2, len(stale) // PIECES))
+        # They look at the writers for themselves: by the time of the reading the first look may be old.
+        yield from read_entries(
+            self._ids, [(folder, look and look.stamp) for folder, look in stale], size, stamped_entry
+        )
 
     def _stale(
         self, looked: Iterable[tuple[str, ContainerKind]], marks: dict[str, int], known: dict[str, Known]

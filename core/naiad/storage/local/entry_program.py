@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
+from naiad import clock
 from naiad.storage.local.catalog import stamped_entry
 from naiad.storage.local.ids import Register
 from naiad.storage.local.processes import serve
@@ -13,14 +17,48 @@ Request = list[tuple[str, list[str] | None]]
 """Of each container its folder, and the two texts of its stamp if it has one."""
 
 
+THREADS = 8
+"""Of a process that waits for a disk: of another machine, or one that was not read for long."""
+PART = 64
+"""Containers after which a process looks whether it waits."""
+WAITING = 5.0
+"""Time that passes over CPU time, from which on it does: threads that have little to wait for take three times the CPU
+time, as each read hands Python's lock to another one."""
+
+
 def main(root: str, program: int) -> None:
     """Read entries on request, until the program closes the pipe or is gone."""
-    register = Register(Path(root))
-    serve(program, lambda request: _packed([_read(register, *each) for each in request]))
+    warnings.simplefilter("ignore")  # for all threads: each of them sets and resets the filters
+    reading = Reading(Register(Path(root)))
+    serve(program, lambda request: _packed([*reading.entries(request)]))
 
 
-def _read(register: Register, folder: str, stamp: list[str] | None) -> Entry:
-    return stamped_entry(register, folder, None if stamp is None else Stamp(*stamp))
+class Reading:
+    """Reads containers one after the other, or once it has waited for the disk, several at a time."""
+
+    def __init__(self, register: Register) -> None:
+        self._register = register
+        self._is_waiting = False
+
+    def entries(self, request: Request) -> Iterator[Entry]:
+        """Yield the entry of each container."""
+        for start in range(0, len(request), PART):
+            if self._is_waiting:
+                yield from self._together(request[start:])
+                return
+            began, used = clock.monotonic(), time.process_time()
+            yield from map(self._entry, request[start : start + PART])
+            self._is_waiting = clock.monotonic() - began > WAITING * (time.process_time() - used)
+
+    def _together(self, request: Request) -> Iterator[Entry]:
+        from concurrent.futures import ThreadPoolExecutor  # for those that wait
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            yield from threads.map(self._entry, request)
+
+    def _entry(self, asked: tuple[str, list[str] | None]) -> Entry:
+        folder, stamp = asked
+        return stamped_entry(self._register, folder, None if stamp is None else Stamp(*stamp))
 
 
 def _packed(entries: list[Entry]) -> tuple[list[object], list[object]]:
