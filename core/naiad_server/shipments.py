@@ -300,10 +300,10 @@ async def upload_blob(server: Server, request: Request, grant: ServerGrant) -> A
         server.quotas.add(project, "content-bytes", takes.size)
 
     def begun() -> Upload:
-        found = uploads.next(project, sha256, takes.size, taken)
-        if found.parts:
+        # Before the parts are joined too, which counts: the addresses of many uploads may be given before any is.
+        if not server.receiver.content_of(project, [(sha256, takes.size)]):
             server.quotas.require(project, "content-bytes", takes.size)
-        return found
+        return uploads.next(project, sha256, takes.size, taken)
 
     try:
         found = await anyio.to_thread.run_sync(begun)

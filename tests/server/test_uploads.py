@@ -298,6 +298,36 @@ def test_routes_need_the_project_and_the_quota(direct: Cluster) -> None:
     wait_for(lambda: [429] * 2 == [refused(direct, NAME, body) for _replica in range(2)], "the quota")
 
 
+def test_uploads_at_once_are_over_the_quota_by_one_of_them_at_most(direct: Cluster) -> None:
+    """All have their addresses before any counts, and their parts before any is joined."""
+    replica = direct.replicas[0].url
+    direct.command("quota", "set", "content-bytes", str(10 * MIB), "--project", "bounded")
+    contents = [bytes([number]) * (9 * MIB) for number in range(4)]
+
+    def asked(content: bytes) -> dict[str, Any] | int:
+        name, body = hashlib.sha256(content).hexdigest(), {"project": "bounded", "size": len(content)}
+        headers = {"Authorization": f"Bearer {direct.token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(
+            f"{replica}/api/v1/blobs/{name}/upload", msgspec.json.encode(body), headers, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return dict(msgspec.json.decode(answer.read()))
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    wait_for(lambda: asked(b"?" * (11 * MIB)) == 429, "the quota")
+    for content in contents:
+        answer = asked(content)
+        assert isinstance(answer, dict)
+        assert 200 == put(answer["parts"][0][2], content)
+    joins = {"have": False, "parts": list[object]()}
+    wait_for(lambda: joins not in map(asked, contents), "the joins")
+
+    assert [429, 429, 429, {"have": True, "parts": []}] == sorted(map(asked, contents), key=str)
+
+
 def refused(direct: Cluster, sha256: str, body: dict[str, Any], token: str = "") -> int:
     headers = {"Authorization": f"Bearer {token or direct.token}", "Content-Type": "application/msgpack"}
     return status(

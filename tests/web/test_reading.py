@@ -90,6 +90,7 @@ def test_page_after_another_one_goes_on_where_that_ended(server: Server) -> None
     assert (None, None) == (whole["next"], third["next"])
     assert second["ids"] == again["ids"]
     assert 400 == server.send("GET", "/api/v1/table?after=!").status
+    assert 400 == server.send("GET", f"/api/v1/table?offset={2**64}").status
 
 
 def test_query_filters_and_a_wrong_one_says_where(server: Server) -> None:

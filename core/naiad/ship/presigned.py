@@ -15,9 +15,12 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
+
+import msgspec
 
 from naiad import clock
+from naiad.errors import ServerError
 from naiad.ship import address
 from naiad.ship.client import Client
 
@@ -31,6 +34,17 @@ PAUSE_SECONDS, LONGEST_PAUSE = 0.1, 5.0
 """Between two questions whether all parts have been hashed."""
 LEAST_RATE = 5_000_000
 """Bytes a second that a server hashes at least; after 60 s more, the content goes through it."""
+
+_Start = Annotated[int, msgspec.Meta(ge=0)]
+_Length = Annotated[int, msgspec.Meta(gt=0)]
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """Whether the server has the content, and if not, start, length and address of parts that it lacks."""
+
+    have: bool
+    parts: list[tuple[_Start, _Length, str]]
+
 
 _unreachable: dict[str, float] = {}
 """The servers whose object store this process could not reach, and until when it is not tried again."""
@@ -62,18 +76,19 @@ def send(
     tries: dict[int, int] = {}
     failures, pause, hashed_by = 0, PAUSE_SECONDS, clock.monotonic() + 60.0 + size / LEAST_RATE
     while True:
-        answer = client.post(f"blobs/{name}/upload", {"project": project, "size": size})
-        if answer["have"]:
-            return True
-        if not answer["parts"]:
+        answer = _asked(client, name, project, size)
+        if answer is None or answer.have:
+            return answer is not None
+        if not answer.parts:
             if clock.monotonic() > hashed_by:
                 return False
             clock.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
-        for start, length, url in answer["parts"]:
+        for start, length, url in answer.parts:
             tries[start] = tries.get(start, 0) + 1
             # One that is missing again and again: it does not arrive where the server looks, or is other content.
             if tries[start] > MOST_FAILURES:
+                _unreachable[client.url] = clock.monotonic() + REST_SECONDS
                 return False
             with open_content() as stream:
                 is_sent = _put(url, stream, start, length)
@@ -88,6 +103,24 @@ def send(
                 return False
             clock.sleep(PAUSE_SECONDS * 10)
             break  # the addresses may have ended: new ones
+
+
+def _asked(client: Client, name: str, project: str, size: int) -> _Answer | None:
+    """Ask for the parts that are missing; None if this server, such as an older one beside another, gives none.
+
+    Raises:
+        ServerError: the server cannot be reached, or rejects it.
+    """
+    try:
+        answer = client.post(f"blobs/{name}/upload", {"project": project, "size": size})
+    except ServerError as error:
+        if error.facts.get("status") in (404, 405, 409):
+            return None
+        raise
+    try:
+        return msgspec.convert(answer, _Answer)
+    except msgspec.ValidationError:
+        return None
 
 
 def _put(url: str, stream: BinaryIO, start: int, length: int) -> bool:
@@ -106,7 +139,7 @@ def _put(url: str, stream: BinaryIO, start: int, length: int) -> bool:
     except urllib.error.HTTPError as error:
         error.close()  # it has the connection
         return False
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException, ValueError):  # also of an address that is none
         return False
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from naiad.container_kinds import ContainerKind, RunId
 from naiad.errors import DamagedData, MissingField
+from naiad.integers import LARGEST, SMALLEST
 from naiad.kinds import FILES, KINDS, MEMBERS, TEXTS
 from naiad.query.tree import AnyKind, FieldName, leaves
 from naiad.refs import ArtifactRef, FileRef
@@ -101,6 +102,10 @@ def _request(takes: Packed, calls: frozenset[str]) -> tuple[RunId | None, str, d
     for name in ("tags", "kinds", "by", "columns"):
         if not all(isinstance(each, str) for each in arguments.get(name) or ()):
             raise _wrong(f"{name} has to be a list of texts")
+    if any(isinstance(each, int) and not SMALLEST <= each <= LARGEST for each in arguments.values()):
+        raise _wrong("an integer has more than 64 bits")
+    if call == "page" and arguments.get("limit") is None:
+        raise _wrong("a page needs a limit")
     if arguments.get("buckets", 1) > MOST_BUCKETS:
         raise _wrong(f"there may be at most {MOST_BUCKETS:,} buckets")
     return run, call, arguments

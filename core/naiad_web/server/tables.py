@@ -13,6 +13,7 @@ import msgspec
 from naiad.container_kinds import KINDS as CONTAINER_KINDS
 from naiad.container_kinds import RUN, ContainerKind, RunId
 from naiad.errors import InvalidQuery, NaiadError
+from naiad.integers import LARGEST
 from naiad.kinds import ASPECTS, KINDS, SYS, TAGS
 from naiad.query.criteria import both, children_of, not_trashed, top_level
 from naiad.query.parser import parse
@@ -31,8 +32,6 @@ Kind: TypeAlias = Literal["run", "model", "model_version", "project"]
 Trashed: TypeAlias = Literal["false", "true", "all"]
 DEFAULT_COLUMNS = ("sys/id", "sys/name", "sys/state", "sys/creation_time", "sys/tags", "sys/owner")
 PIECE = 5_000
-MOST_PLACE = 4_000
-"""Characters of the end of a page that an answer has: one with a very long text is as long."""
 """Rows of an export that are in memory at once."""
 
 
@@ -57,7 +56,7 @@ class TableWanted(Wanted, frozen=True, kw_only=True):
     order: list[Literal["asc", "desc"]] = []
     group: str | list[tuple[str, Any]] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
+    offset: Annotated[int, msgspec.Meta(ge=0, le=LARGEST)] = 0
     after: str = ""
     format: Literal["json", "csv", "records", "arrow"] = "json"
 
@@ -149,7 +148,7 @@ def _page(site: Site, takes: TableWanted) -> Json:
         "total": count if is_all else _total(site, kind, takes.project, tree),
         "offset": takes.offset,
         "count": count,
-        "next": end if 0 < len(end) <= MOST_PLACE else None,
+        "next": end or None,
         "unmatched": [each._asdict() for each in grid.unmatched],
         "ids": grid.ids,
         "uids": grid.uids,

@@ -71,6 +71,9 @@ def test_part_that_does_not_arrive_ends_the_attempt(server: JournalServer, send:
 
     assert not send()
     assert presigned.MOST_FAILURES == puts(server).count("0")
+    asked = len(server.requests)
+    assert not send()
+    assert asked == len(server.requests)  # each file would be sent three times in vain
 
 
 @pytest.mark.parametrize(
@@ -84,3 +87,31 @@ def test_data_is_sent_to_no_address_without_tls_on_another_machine(
 
     assert not send()
     assert [] == sent
+
+
+@pytest.mark.parametrize("status", [404, 405, 409])
+def test_replica_that_gives_no_addresses_leaves_the_way_through_the_server(
+    server: JournalServer, send: Send, status: int
+) -> None:
+    """As one of the release before, or one without the setting, beside the one that was asked for the content."""
+    server.fault = lambda _method, path: status if path.endswith("/upload") else None
+
+    assert not send()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"have": False},
+        {"have": False, "parts": [[-1, 5, "https://s3.example.org/x"]]},
+        {"have": False, "parts": [[0, 5, None]]},
+        {"have": False, "parts": [[0, 5, "https://" + "x" * 70 + ".example.org/é"]]},
+        [],
+    ],
+)
+def test_answer_that_is_none_leaves_the_way_through_the_server(
+    server: JournalServer, send: Send, monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    monkeypatch.setattr(server, "_upload", lambda _name, _size: answer)
+
+    assert not send()

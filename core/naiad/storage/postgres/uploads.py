@@ -67,7 +67,8 @@ class Uploads:
         if self._has(project, [(sha256, size)]):
             return Upload(is_there=True)
         # By the project too: of two that send the same content, neither can replace the parts of the other.
-        folder = f"{FOLDER}/{hashlib.sha256(project.encode()).hexdigest()[:32]}/{sha256}"
+        of_project = f"{FOLDER}/{hashlib.sha256(project.encode()).hexdigest()[:32]}"
+        folder = f"{of_project}/{sha256}"
         with self._lock:
             join = self._joins.get(folder)
             if join is not None and join.done():
@@ -84,9 +85,11 @@ class Uploads:
                 [ContentPart(*each, link(f"{folder}/{each[0]}", method="PUT")) for each in missing[:MOST_PARTS]]
             )
         with self._lock:
-            if folder not in self._joins and not self._is_over.is_set():
-                # Those of programs that did not come back for the result go.
-                self._joins = {name: each for name, each in self._joins.items() if not each.done()}
+            # Those of programs that did not come back for the result go.
+            self._joins = {name: each for name, each in self._joins.items() if not each.done()}
+            # One of a project at a time: its quota is checked before each, and counted at the end of it.
+            is_free = not any(name.startswith(f"{of_project}/") for name in self._joins)
+            if is_free and not self._is_over.is_set():
                 self._joins[folder] = self._joining.submit(self._join, folder, project, sha256, size, taken)
         return Upload()
 
@@ -98,16 +101,20 @@ class Uploads:
             if raw.execute(lock, [UPLOAD_LOCKS, folder]).fetchone() != (True,):
                 return
             names = [f"{folder}/{start}" for start, _length in _places(size)]
+            # Through a replica, or by the join of another one, it may have come meanwhile.
+            if self._has(project, [(sha256, size)]):
+                self._remove(names)
+                return
             try:
                 self._objects.put_pieces(blob_name(sha256), self._checked(folder, sha256, size), size)
                 self._take(project, sha256, size)
+                taken()
             except DamagedData:  # gc, or another program of the project, has changed a part: it is asked for again
                 return
             except NaiadValueError:  # other content, which no further try makes right
                 self._remove(names)
                 raise
-        taken()
-        self._remove(names)
+            self._remove(names)
 
     def _checked(self, folder: str, sha256: str, size: int) -> Iterator[bytes]:
         """Yield the content piece by piece, and raise instead of the end if its hash is another one."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from naiad.integers import LARGEST
+
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
 
@@ -48,3 +50,11 @@ def exact_of(table: Any) -> Any:
         (sqlalchemy.or_(number < lowest, number >= beyond), sqlalchemy.null()),
         (sqlalchemy.cast(whole, sqlalchemy.Float) == number, whole),
     )
+
+
+def ordered_exact(table: Any) -> Any:
+    """The same to sort by: that of a float of 2**63 is after all integers of 64 bits, which may equal it as floats."""
+    import sqlalchemy
+
+    # Never null, as databases differ in where nulls come; of other numbers that are equal all have the same.
+    return sqlalchemy.func.coalesce(exact_of(table), sqlalchemy.literal_column(str(LARGEST)))

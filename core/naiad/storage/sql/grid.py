@@ -18,7 +18,7 @@ from naiad.query.tree import Node, Not, leaves
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, Page, ProjectCounts, Unmatched, path_and_aspect
 from naiad.storage.sql.cells import exact_of, text_of
 from naiad.storage.sql.connection import ALL, Clause, Connection, Part, Statement
-from naiad.storage.sql.places import place_in, place_of
+from naiad.storage.sql.places import Place, name_of, place_in, place_of
 from naiad.storage.sql.rows import (
     BY_DEFAULT,
     COUNT,
@@ -29,9 +29,9 @@ from naiad.storage.sql.rows import (
     sort_order,
     unmatched_fields,
 )
-from naiad.storage.sql.search import conditions, order_of, search
+from naiad.storage.sql.search import Sort, conditions, order_of, search
 from naiad.storage.sql.summaries import IN_TRASH
-from naiad.storage.sql.translate import EXACT
+from naiad.storage.sql.translate import EXACT, Numbers
 from naiad.storage.sql.values import Shown, fields_at, shown, shown_cells
 
 Numbered = list[tuple[int, str]]
@@ -101,11 +101,12 @@ def _found(
     names = [leaf.field for leaf, _depth in leaves(tree)] if tree else []
     present = present_fields(connection, kind, project, names, [column for column, _is_ascending in sort])
     orders = [sort_order(present, column, is_ascending) for column, is_ascending in sort]
-    sorts = [(column, own) for (column, _), own in zip(sort, orders, strict=True) if own.fields]
-    sorts = sorts or [(NEWEST[0], sort_order(present, *NEWEST))]
-    known = [each for _column, each in sorts]
     place = place_in(after)
-    goes_on = None if place is None else (place, [column for column, _each in sorts])
+    sorts = _sorts(present, [column for column, _is_ascending in sort], orders, place)
+    if place is not None and place.values.keys() != sorts.keys():
+        raise InvalidArgument("This is the end of a page in another order.", argument="after", value=after)
+    known = [*sorts.values()]
+    goes_on = None if place is None else (place, [*sorts])
     rows = search(
         connection, kind, project, tree, present, known[0], limit, then=known[1:], offset=offset, after=goes_on
     )
@@ -126,7 +127,19 @@ def _found(
         # A cell for every row, so that all columns have one length.
         for number, key in wanted.items():
             found.columns[key].append(cells.get(number, ABSENT))
-    return found, rows, {column: each.numbers for column, each in sorts}
+    return found, rows, {name: each.numbers for name, each in sorts.items()}
+
+
+def _sorts(present: Numbers, columns: Sequence[str], orders: Sequence[Sort], place: Place | None) -> dict[str, Sort]:
+    """The orders that decide, by the names of their columns: those with fields, or without any the newest first."""
+    names = (name_of(column, is_ascending=each.is_ascending) for column, each in zip(columns, orders, strict=True))
+    named = dict(zip(names, orders, strict=True))
+    if place is None:
+        found = {name: each for name, each in named.items() if each.fields}
+    else:  # those of the page before: one of them may have come or gone with its last value since
+        found = {name: each for name, each in named.items() if name in place.values}
+    newest = sort_order(present, *NEWEST)
+    return found or {name_of(NEWEST[0], is_ascending=newest.is_ascending): newest}
 
 
 def count(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> int:

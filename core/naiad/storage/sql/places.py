@@ -10,12 +10,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from naiad.errors import InvalidArgument
-from naiad.storage.sql.cells import COLUMNS, exact_of, whole_of
+from naiad.integers import LARGEST, SMALLEST
+from naiad.storage.sql.cells import COLUMNS, ordered_exact, whole_of
 from naiad.storage.sql.connection import All, Clause, Connection, Either, Negated, Part, Statement
 
 VALUES = ("num", "integer", "exact", "txt", "whole", "min", "max", "average", "variance")
@@ -23,14 +24,17 @@ VALUES = ("num", "integer", "exact", "txt", "whole", "min", "max", "average", "v
 _SIGNS = {"after": (">", "<"), "up to": (">=", "<="), "equal": ("=", "=")}
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
-    """The last container of a page: its number, and its values by the column that was sorted by."""
+_Integer = Annotated[int, msgspec.Meta(ge=SMALLEST, le=LARGEST)]
 
-    number: int
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """The last container of a page: its number, and its values by the name of each column that was sorted by."""
+
+    number: _Integer
     values: dict[
         str,
         tuple[
-            float | None, int | None, int | None, str | None, str | None,
+            float | None, _Integer | None, _Integer | None, str | None, str | None,
             float | None, float | None, float | None, float | None,
         ],
     ]  # fmt: skip
@@ -39,18 +43,24 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 class Order(msgspec.Struct, frozen=True):
     """One of the columns that a page is sorted by, and the cells that it joins for that."""
 
-    column: str
+    name: str
+    """See `name_of`."""
     order: str
     is_ascending: bool
     alias: str
 
 
+def name_of(column: str, *, is_ascending: bool) -> str:
+    """Return the name of a column in a place: with its direction, which is the same for all pages of a walk."""
+    return f"{'+' if is_ascending else '-'}{column}"
+
+
 def place_of(connection: Connection, number: int, fields: Mapping[str, Sequence[int]]) -> str:
-    """Return the place of a container, by the fields of each column that it was sorted by."""
+    """Return the place of a container, by the fields of each column that it was sorted by, under its name."""
     found = {}
-    for column, own in fields.items():
+    for name, own in fields.items():
         row = connection.run(_AT, container=number, fields=[*own] or [0]).fetchone()
-        found[column] = tuple(row) if row is not None else (None,) * len(VALUES)
+        found[name] = tuple(row) if row is not None else (None,) * len(VALUES)
     encoded = msgspec.msgpack.encode((number, found))
     return base64.urlsafe_b64encode(encoded).decode().rstrip("=")
 
@@ -81,7 +91,7 @@ def after(place: Place, orders: Sequence[Order], number: Clause) -> Clause:
     found: Clause = Part(f"{{number}} {'>' if rising else '<'} :place", {"number": number, "place": place.number})
     # From the column that counts least: it decides only where all before it are equal.
     for each in reversed(orders):
-        own = dict(zip(VALUES, place.values.get(each.column, ()), strict=False))
+        own = dict(zip(VALUES, place.values.get(each.name, ()), strict=False))
         for name in reversed(COLUMNS.get(each.order, (each.order,))):
             # Where there is none here, those that are equal so far have none either.
             if own.get(name) is not None:
@@ -99,7 +109,7 @@ def after(place: Place, orders: Sequence[Order], number: Clause) -> Clause:
 def walked_after(place: Place, order: Order, number: Clause) -> Clause | None:
     """Return the same for those with a value along the index of one column; None if none of them comes after it."""
     name = COLUMNS[order.order][0]
-    own = dict(zip(VALUES, place.values.get(order.column, ()), strict=False))
+    own = dict(zip(VALUES, place.values.get(order.name, ()), strict=False))
     if own.get(name) is None:
         return None
     # The first condition, which follows from the second, is the one that an index begins with.
@@ -132,7 +142,7 @@ def _is_missing(alias: str, name: str) -> Statement:
 
 
 def _valued(of: Any, name: str) -> Any:
-    return exact_of(of) if name == "exact" else whole_of(of) if name == "whole" else of.c[name]
+    return ordered_exact(of) if name == "exact" else whole_of(of) if name == "whole" else of.c[name]
 
 
 _AT = Statement(

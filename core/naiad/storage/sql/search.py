@@ -13,7 +13,7 @@ from naiad.container_kinds import ContainerKind
 from naiad.integers import LARGEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf, leaves
-from naiad.storage.sql.cells import COLUMNS, INDEXED_TEXT, exact_of, whole_of
+from naiad.storage.sql.cells import COLUMNS, INDEXED_TEXT, ordered_exact, whole_of
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
 from naiad.storage.sql.places import Order, Place, walked_after
 from naiad.storage.sql.places import after as place_after
@@ -114,22 +114,23 @@ def _next_page(
     sorts: Sequence[Sort],
     limit: int,
     place: Place,
-    columns: Sequence[str],
+    names: Sequence[str],
 ) -> list[Shown]:
     """The page after a place: along the index of one column if there is one, else of those after it, sorted."""
     sort, is_one = sorts[0], len(sorts) == 1
     rare, rest = _rarest(connection, tree, numbers, is_all=False)
     plan = Plan("", in_scope(kind, project, is_rare=rare is not None), rest, rare)
     aliases = ["sorted"] if is_one else [f"sorted{number}" for number in range(len(sorts))]
+    # Of a column that no container has any more, the place may have a value of any kind.
     orders = [
-        Order(column, each.order, each.is_ascending, alias)
-        for column, each, alias in zip(columns, sorts, aliases, strict=True)
+        Order(name, each.order if each.fields else "mixed", each.is_ascending, alias)
+        for name, each, alias in zip(names, sorts, aliases, strict=True)
     ]
     where = All([*plan.where(numbers, NUMBER).clauses, place_after(place, orders, NUMBER)])
     if not is_one:
         several = _sorted_by_several(tuple((each.order, each.is_ascending) for each in sorts))
-        fields = {f"fields{number}": each.numbers or [0] for number, each in enumerate(sorts)}
-        return _page(connection, several, where=where, limit=limit, offset=0, **fields)
+        own = {f"fields{number}": each.numbers or [0] for number, each in enumerate(sorts)}
+        return _page(connection, several, where=where, limit=limit, offset=0, **own)
     how, found = (sort.order, sort.is_ascending), list[Shown]()
     is_indexed = rare is None and len(sort.fields) == 1 and sort.aspect == "last"
     walked = walked_after(place, orders[0], SORTED) if is_indexed else None
@@ -141,7 +142,8 @@ def _next_page(
         where = All([*plan.where(numbers, NUMBER).clauses, is_unsorted])
     if len(found) < limit:
         most = limit - len(found)
-        found += _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=most, offset=0)
+        fields = sort.numbers or [0]
+        found += _page(connection, _SORTED_PAGE[how], fields=fields, where=where, limit=most, offset=0)
     return found
 
 
@@ -444,7 +446,7 @@ def _order(of: Any, order: str) -> list[Any]:
     return [_MADE[name](of) if name in _MADE else of.c[name] for name in COLUMNS[order]]
 
 
-_MADE: dict[str, Callable[[Any], Any]] = {"exact": exact_of, "whole": whole_of}
+_MADE: dict[str, Callable[[Any], Any]] = {"exact": ordered_exact, "whole": whole_of}
 
 
 def _directed(values: Sequence[Any], is_ascending: bool) -> list[Any]:
