@@ -302,7 +302,9 @@ class Session:
         with self.lock:
             kind = self._tree.unmade.get(path)
             if kind is not None:
-                self._tree.put(path, field_class(kind)(self, path, is_new=False))
+                field = field_class(kind)(self, path, is_new=False)
+                if path in self._tree.unmade:  # else a signal handler has made it meanwhile
+                    self._tree.put(path, field)
             return self._tree.get(path)
 
     def atoms(self, path: str = "") -> dict[str, object]:

@@ -123,9 +123,23 @@ class Transaction:
         is_plain = timestamp is name is description is None
         if type(value) is dict and len(value) >= LEAST_MANY and is_plain and self._append_many(path, value, step):
             return
+        if step is None and type(value) is dict:
+            self._find_last_steps(path, value)
         for leaf, given in self._leaves(path, value):
             for rest, item in ((leaf, given),) if given.__class__ is float else _converted(leaf, given):
                 self._attempt(rest, self._plan_append, self._known(rest), item, step, timestamp, name, description)
+
+    def _find_last_steps(self, path: str, values: dict[Any, Any]) -> None:
+        """Find the last steps of stored series below a path by one look at the run, for those that have none yet.
+
+        After a resume each of them would look at the whole journal by itself.
+        """
+        known = (self._session.tree.get(f"{path}/{name}") for name in values)
+        waiting = [each for each in known if isinstance(each, Series) and each.last is None and not each.is_new]
+        if len(waiting) > 1:
+            with self._session.reader.moment():
+                for series in waiting:
+                    series.find_last_step()
 
     def _append_many(self, path: str, values: dict[Any, Any], step: Any) -> bool:
         """Begin many float series, each with a point; False, and nothing planned, where one of them needs a look."""
@@ -156,6 +170,8 @@ class Transaction:
         # Once for all series of a dict: a generator can be read only once.
         steps = None if steps is None else convert.collection(path, steps)
         timestamps = None if timestamps is None else convert.collection(path, timestamps)
+        if steps is None and type(values) is dict:
+            self._find_last_steps(path, values)
         for leaf, item in self._leaves(path, values):
             items = convert.collection(leaf, item)
             # Several values are all or none, so the first that no field accepts raises. A single one is left out with
@@ -171,6 +187,8 @@ class Transaction:
         self, path: str, value: Any, step: Any, timestamp: Any, name: str | None = None, description: str | None = None
     ) -> None:
         """Append a value or, where it is a collection, each of its items."""
+        if step is None and type(value) is dict:
+            self._find_last_steps(path, value)
         for leaf, item in self._leaves(path, value):
             self._attempt(leaf, self._plan_log, self._known(leaf), item, step, timestamp, name, description)
 

@@ -108,19 +108,23 @@ class Tree(Generic[T]):
 
         def get(path: str) -> T | None:
             found = self._leaves.get(path)
-            return make(path) if found is None and path in self.unmade else found
+            return make(path) if found is None and path in self._leaves else found
 
+        # First: an interrupt below leaves paths that wait without a place, which the next look gives them. One with a
+        # place that does not wait would never be made.
+        self.unmade.update(kinds)
+        self.get = get
         # As `put` does, which takes twice as long for 100,000.
         leaves, below = self._leaves, self._below
         for path in kinds:
+            if path in leaves:  # a signal handler has used it meanwhile
+                continue
             above, _, name = path.rpartition("/")
             beside = below.get(above)
             if beside is None:
                 self.put(path, None)
             else:
                 beside[name] = leaves[path] = None
-        self.unmade.update(kinds)
-        self.get = get
 
     def drop_unmade(self, kinds: Mapping[str, str]) -> None:
         """Remove the leaves that are not made and have another kind by now, or none."""
@@ -143,6 +147,8 @@ class Tree(Generic[T]):
             if beside is not None:  # as of nearly all paths; the loop takes three times as long to find that
                 beside[path.rpartition("/")[2]] = None
                 self._leaves[path] = leaf
+                if self.unmade and leaf is not None:
+                    self.unmade.pop(path, None)
                 return
             name = path
             for above in _above(path):
@@ -152,7 +158,7 @@ class Tree(Generic[T]):
                     break
                 name = above
         self._leaves[path] = leaf
-        if self.unmade:
+        if self.unmade and leaf is not None:
             self.unmade.pop(path, None)
 
     def remove(self, path: str) -> None:

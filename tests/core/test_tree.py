@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -68,6 +69,33 @@ def test_expected_leaf_is_made_when_it_is_first_asked_for() -> None:
     tree.remove("d")
     assert None is tree.get("d")
     assert ["a/b"] == made
+
+
+def test_expected_leaves_that_an_interrupt_leaves_out_are_made_after_the_next_look() -> None:
+    tree: Tree[str] = Tree()
+    kinds = {f"m/{number}": "int" for number in range(4)}
+
+    def make(path: str) -> str | None:
+        kind = tree.unmade.get(path)
+        if kind is not None:
+            tree.put(path, f"{path} made")
+        return tree.get(path)
+
+    class Interrupted(dict[str, str]):
+        """The paths, of which only two can be gone through."""
+
+        def __iter__(self) -> Iterator[str]:
+            yield from ("m/0", "m/1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tree.expect(Interrupted(kinds), make)
+    before = tree.get("m/1"), tree.holds("m/2")
+    tree.expect({path: kind for path, kind in kinds.items() if not tree.holds(path)}, make)
+
+    assert ("m/1 made", False) == before
+    assert [f"{path} made" for path in kinds] == [*map(tree.get, kinds)]
+    assert {} == tree.unmade
 
 
 def test_like_named_siblings_are_no_conflict() -> None:

@@ -258,6 +258,11 @@ class Series(Field):
             return given  # the usual case, looked at as a whole
         return [convert.step(self.path, each) for each in given]
 
+    def find_last_step(self) -> None:
+        """Look up the last stored step, unless it is known."""
+        if self.last is None:
+            self.last = self._stored_last()
+
     def take_steps(self, count: int) -> range:
         """Return the next steps; no other thread gets them too, whether it holds the lock or not."""
         # Looked up late: reading the last stored step opens the index, which a run that always gives steps never

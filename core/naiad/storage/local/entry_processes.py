@@ -24,8 +24,8 @@ Stale = tuple[str, Stamp | None]
 """The folder of a container that is to be read, and its stamp if it was looked at already."""
 Read = Callable[[Register, str, Stamp | None], Entry]
 MOST = 8
-LONGEST_READ = 0.25
-"""Seconds for each container of a request that may pass before this process reads the containers itself."""
+LONGEST_READ, FOR_EACH = 60.0, 0.05
+"""Seconds without an answer, and for each container of a request, before this process reads the containers itself."""
 
 
 def read_entries(register: Register, stale: Sequence[Stale], size: int, read: Read) -> Iterator[list[Entry]]:
@@ -92,7 +92,7 @@ class _Processes:
 
     def _wait(self) -> None:
         """Take in the next answers, and keep the processes busy."""
-        ready = self._poll.poll(LONGEST_READ * 1000 * len(self._pieces[0]))
+        ready = self._poll.poll(1000 * (LONGEST_READ + FOR_EACH * len(self._pieces[0])))
         for replies, _event in ready:
             _requests, number = self._at[replies]
             try:

@@ -22,8 +22,8 @@ THREADS = 8
 PART = 64
 """Containers after which a process looks whether it waits."""
 WAITING = 5.0
-"""Time that passes over CPU time, from which on it does: threads that have little to wait for take three times the CPU
-time, as each read hands Python's lock to another one."""
+"""Ratio of elapsed to CPU time above which a process waits for the disk. Threads that have little to wait for take
+three times the CPU time, as each read hands Python's lock to another one."""
 
 
 def main(root: str, program: int) -> None:
@@ -46,9 +46,10 @@ class Reading:
             if self._is_waiting:
                 yield from self._together(request[start:])
                 return
-            began, used = clock.monotonic(), time.process_time()
+            began, used = clock.monotonic() - _queued(), time.process_time()
             yield from map(self._entry, request[start : start + PART])
-            self._is_waiting = clock.monotonic() - began > WAITING * (time.process_time() - used)
+            passed = clock.monotonic() - _queued() - began
+            self._is_waiting = passed > WAITING * (time.process_time() - used)
 
     def _together(self, request: Request) -> Iterator[Entry]:
         from concurrent.futures import ThreadPoolExecutor  # for those that wait
@@ -59,6 +60,14 @@ class Reading:
     def _entry(self, asked: tuple[str, list[str] | None]) -> Entry:
         folder, stamp = asked
         return stamped_entry(self._register, folder, None if stamp is None else Stamp(*stamp))
+
+
+def _queued() -> float:
+    """Seconds that this process has waited for a core so far; 0 where Linux does not count them."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _packed(entries: list[Entry]) -> tuple[list[object], list[object]]:
