@@ -86,7 +86,7 @@ class Uploads:
             )
         with self._lock:
             # Those of programs that did not come back for the result go.
-            self._joins = {name: each for name, each in self._joins.items() if not each.done()}
+            self._joins = dict(filter(_is_running, self._joins.items()))
             # One of a project at a time: its quota is checked before each, and counted at the end of it.
             is_free = not any(name.startswith(f"{of_project}/") for name in self._joins)
             if is_free and not self._is_over.is_set():
@@ -137,6 +137,10 @@ class Uploads:
         """End the join that runs, soon; its parts stay."""
         self._is_over.set()
         self._joining.shutdown(cancel_futures=True)
+
+
+def _is_running(join: tuple[str, Future[None]]) -> bool:
+    return not join[1].done()
 
 
 def _places(size: int) -> list[tuple[int, int]]:
