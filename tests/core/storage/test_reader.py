@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from naiad.errors import DamagedData, DamageWarning, MissingField
+import naiad
+from naiad.errors import DamagedData, DamageWarning, MissingField, StorageError
 from naiad.kinds import DERIVED
 from naiad.ops import Assign, Configure, Delete, Strings, Tags
 from naiad.settings import Tuning
@@ -226,6 +227,71 @@ def test_journal_that_names_vanished_files_for_ever_is_an_error(
 
     with pytest.raises(DamagedData, match="names files that are not there"):
         Reader(folder).kinds()
+
+
+FOLDS_AGAIN_AND_AGAIN = """
+import naiad, os, sys, threading, time
+
+def log(name):
+    for i in range(10_000_000):
+        run[name].append(i)
+        if i % 20 == 0:  # at full speed a fold has much to do, and fewer end in a second
+            time.sleep(0.001)
+
+run = naiad.init_run(store=sys.argv[1])
+for name in "abc":
+    threading.Thread(target=log, args=(name,), daemon=True).start()
+run.wait()
+print(run["sys/id"].fetch(), flush=True)
+log("loss")
+"""
+
+
+def test_run_is_read_by_a_busy_process_while_it_is_folded_all_the_time(store: Path) -> None:
+    """Another thread that computes makes each call of the disk wait for 5 ms: many folds end in one look at the run."""
+    tuning = {"CAPTURES": "off", "SEGMENT_BYTES": "4096", "FOLD_RECORDS": "300", "SYNC_SECONDS": "0.02"}
+    environment = {**os.environ, **{f"NAIAD_{name}": value for name, value in tuning.items()}}
+    is_over = threading.Event()
+
+    def compute() -> None:
+        while not is_over.is_set():
+            sum(range(1000))
+
+    arguments = [sys.executable, "-c", FOLDS_AGAIN_AND_AGAIN, store]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as program:
+        assert program.stdout is not None
+        uid = program.stdout.readline().decode().strip()
+        thread = threading.Thread(target=compute)
+        thread.start()
+        try:
+            with naiad.init_run(with_id=uid, mode="read-only", store=store) as run:
+                found = [run[name].fetch_values()["value"].tolist() for name in ("a", "b", "c", "loss")]
+        finally:
+            is_over.set()
+            thread.join()
+            program.kill()
+
+    assert [[*range(len(values))] for values in found] == found
+    assert len(found[-1]) > 300
+
+
+def test_run_that_changes_all_the_time_is_not_called_damaged_where_its_folds_cannot_wait(
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user without permission to write cannot keep the index as it is; root always can, so the lock is taken here."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.001)
+    put(writer, "loss", [*range(2000)])
+    fold(writer)
+    reader = Reader(folder)
+    holder = sqlite3.connect(folder.index, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    # In place of 50 folds that end at the wrong moment, which cannot be had on purpose.
+    monkeypatch.setattr(Snapshot, "rows", lambda *_: (_ for _ in ()).throw(FileNotFoundError()))
+
+    with pytest.raises(StorageError, match="changed 50 times while it was read") as caught:
+        reader.points("loss")
+    assert not isinstance(caught.value, DamagedData)
+    holder.close()
 
 
 def test_run_that_is_resumed_under_a_reader_is_followed(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

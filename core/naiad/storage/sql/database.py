@@ -144,6 +144,24 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
     return database
 
 
+@contextlib.contextmanager
+def unchanged(path: Path) -> Iterator[bool]:
+    """Keep others from changing a database in the block, whose content stays as it is. False where that is impossible.
+
+    It is for a user who may only read the database, and where one change lasts longer than `BUSY_SECONDS`.
+    """
+    connection: sqlite3.Connection | None = None
+    with holding_forks(), contextlib.suppress(sqlite3.Error):
+        if os.access(path, os.W_OK) and _is_shared(path):
+            connection = _connect(f"file:{quote(os.fsencode(path))}?mode=rw")  # of a missing one nothing is made
+            connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection is not None and connection.in_transaction
+    finally:
+        if connection is not None:
+            connection.close()
+
+
 def _made(path: Path) -> str:
     """Create the file of a database under the umask, which SQLite would ignore, and return its name.
 

@@ -58,7 +58,7 @@ from naiad.storage.local.journal.frames import are_valid
 from naiad.storage.local.layout import RunDirectory, newer_format
 from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection, Statement
-from naiad.storage.sql.database import Database, make_single_file, open_for_writing
+from naiad.storage.sql.database import Database, make_single_file, open_for_writing, unchanged
 
 UNKNOWN = -1
 """The `folds` of an index whose head is damaged."""
@@ -66,6 +66,19 @@ MOST_AROUND = 100
 """Fields that are looked up around one path; where there are more, all are loaded."""
 MOST_FAILURES = 200_000
 """Queries for rows on damaged pages: seconds, and more than the rows of any page that a true index could lose."""
+
+
+@contextmanager
+def without_folds(folder: RunDirectory) -> Iterator[bool]:
+    """Let no process fold a run in the block, as far as that is possible: False where one may.
+
+    Folds wait for at most `BUSY_SECONDS`, and those that could not wait are made later.
+    """
+    if folder.seal.exists() or not folder.index.exists():
+        yield True
+        return
+    with unchanged(folder.index) as is_held:
+        yield is_held
 
 
 class ChunkSize(NamedTuple):

@@ -16,6 +16,7 @@ index that 2 sees. None is seen twice, because the positions are from the same c
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -51,7 +52,10 @@ if TYPE_CHECKING:
     from naiad.storage.sql.connection import Connection
 
 T = TypeVar("T")
+FREE_ATTEMPTS = 3
+"""So often a run is read beside folds; from then on they wait."""
 ATTEMPTS = 50
+"""So often it is read while folds wait, as far as they can be made to; then files are really missing."""
 MANY_FIELDS = 5_000
 """An index of more is compared with its seal, if it is short; then its fields are read as they are needed."""
 BYTES_A_FIELD = 4_096
@@ -235,27 +239,47 @@ class Snapshot:
         Raises:
             NewerFormat: a later release wrote the run.
             DamagedData: the index cannot be read at all.
+            StorageError: others changed the run all the time, and this user may not keep them from it.
         """
         with self._lock:
-            # Bounded, since each repetition is caused by a fold that ended in between; 50 in a row mean that files are
-            # really missing.
-            for attempt in range(ATTEMPTS):
-                try:
-                    if attempt or not self._is_held:
-                        self._update()
+            try:
+                for attempt in range(FREE_ATTEMPTS):
+                    try:
+                        if attempt or not self._is_held:
+                            self._update()
+                        return read()
+                    except (FileNotFoundError, _Moved):
+                        self._folds = None
+                return self._read_without_folds(read)
+            except PermissionError as error:
+                raise NotPermitted(
+                    f"This user has no permission to read the {self.folder.kind.noun} in {self.folder.path}: {error}.",
+                    errno=error.errno, filename=error.filename,
+                ) from error  # fmt: skip
+
+    def _read_without_folds(self, read: Callable[[], T]) -> T:
+        """Read while folds wait: in a process with a busy thread they can be faster than any read."""
+        with holding_forks():
+            from naiad.storage.local.index.index import without_folds
+
+        is_still = False
+        for _attempt in range(ATTEMPTS):
+            try:
+                with without_folds(self.folder) as is_still:
+                    self._update()
                     return read()
-                except (FileNotFoundError, _Moved):
-                    self._folds = None
-                except PermissionError as error:
-                    raise NotPermitted(
-                        f"This user has no permission to read the {self.folder.kind.noun} in {self.folder.path}: "
-                        f"{error}.",
-                        errno=error.errno, filename=error.filename,
-                    ) from error  # fmt: skip
-            raise DamagedData(
-                f"The journal of the run in {self.folder.path} names files that are not there.",
-                file=str(self.folder.journal), offset=0, what="missing",
+            except (FileNotFoundError, _Moved):
+                self._folds = None
+        if not is_still:
+            raise StorageError(
+                f"The {self.folder.kind.noun} in {self.folder.path} changed {ATTEMPTS} times while it was read.\n"
+                "Read it again later, or as a user who may write there and so can make its program wait.",
+                errno=errno.EBUSY, filename=str(self.folder.path),
             )  # fmt: skip
+        raise DamagedData(
+            f"The journal of the run in {self.folder.path} names files that are not there.",
+            file=str(self.folder.journal), offset=0, what="missing",
+        )  # fmt: skip
 
     def refresh(self) -> None:
         """Load everything that was acknowledged to any process before this call.
