@@ -111,6 +111,7 @@ async def _life(server: Server) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.intake.end()
         await server.folding.end()
+        server.count_joined()
         with contextlib.suppress(StorageError):
             server.quotas.save()
 
@@ -336,7 +337,7 @@ def _facts(token: Token, receiver: Receiver) -> dict[str, Any]:
 async def _follow(server: Server) -> None:
     """Look at tokens and quotas every few seconds. While the database is away, those known before count."""
     while True:
-        for each in (server.tokens, server.quotas, server):
+        for each in (server.tokens, server, server.quotas):
             with contextlib.suppress(StorageError):
                 await anyio.to_thread.run_sync(each.look)
         await asyncio.sleep(LOOK_SECONDS)

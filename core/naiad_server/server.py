@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio.to_thread
@@ -41,10 +42,22 @@ class Server:
     quotas: Quotas
     epoch: str = ""
     """That of the receiving end; empty while its database has not been reached yet."""
+    joins: threading.RLock = field(default_factory=threading.RLock)
+    """Held while content that is joined from parts is counted, and while the quota is compared with all of it."""
 
     def look(self) -> None:
-        """Read the epoch, unless that was possible before."""
+        """Read the epoch, unless that was possible before, and count content that was joined from parts."""
         self.epoch = self.epoch or self.receiver.epoch
+        self.count_joined()
+
+    def count_joined(self) -> None:
+        """Count content that was joined from parts since the last call."""
+        uploads = self.receiver.uploads
+        if uploads is not None:
+            with self.joins:
+                for project, size in uploads.joined():
+                    self.metrics.blobs.inc(size)
+                    self.quotas.add(project, "content-bytes", size)
 
     def registered(self, uid: str, grant: ServerGrant) -> Registered | None:
         """Return a container that a token may write; None if there is none."""

@@ -20,7 +20,7 @@ from naiad.errors import ModelKeyTaken, NaiadValueError, NameTaken, NewerFormat,
 from naiad.ids import is_uid
 from naiad.planes import records_of
 from naiad.slots import RECORD
-from naiad.storage.receiving import Accepted, Piece, Registered, Sealing, Upload
+from naiad.storage.receiving import Accepted, ContentUploads, Piece, Registered, Sealing, Upload
 from naiad_server import bodies
 from naiad_server.access import ServerGrant
 from naiad_server.bodies import BlobsBody, JournalBody, RunBody, UploadBody
@@ -294,22 +294,25 @@ async def upload_blob(server: Server, request: Request, grant: ServerGrant) -> A
     project = server.project(takes.project, grant)
     if uploads is None or takes.size < uploads.least:
         raise Problem(409, "Conflict", f"This server takes content of {takes.size:,} bytes with PUT alone.")
-
-    def taken() -> None:
-        server.metrics.blobs.inc(takes.size)
-        server.quotas.add(project, "content-bytes", takes.size)
-
-    def begun() -> Upload:
-        # Before the parts are joined too, which counts: the addresses of many uploads may be given before any is.
-        if not server.receiver.content_of(project, [(sha256, takes.size)]):
-            server.quotas.require(project, "content-bytes", takes.size)
-        return uploads.next(project, sha256, takes.size, taken)
-
     try:
-        found = await anyio.to_thread.run_sync(begun)
+        found = await anyio.to_thread.run_sync(_upload, server, uploads, project, sha256, takes.size)
     except NaiadValueError as error:
         raise Problem(422, "Mismatch", str(error)) from None
     return {"have": found.is_there, "parts": [*found.parts]}
+
+
+def _upload(server: Server, uploads: ContentUploads, project: str, sha256: str, size: int) -> Upload:
+    """Return how far an upload is, and begin to join its parts if all are there."""
+    if not server.receiver.content_of(project, [(sha256, size)]):
+        server.quotas.require(project, "content-bytes", size)
+    found = uploads.next(project, sha256, size)
+    if found.is_complete:
+        # Once more, with all that is being joined: the addresses of many uploads may be given before any counts.
+        with server.joins:
+            server.count_joined()
+            server.quotas.require(project, "content-bytes", size + uploads.joining(project, sha256))
+            uploads.join(project, sha256, size)
+    return found
 
 
 def _sha256(request: Request) -> str:

@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import naiad
 from naiad.errors import NaiadValueError
 from naiad.ship import presigned, shipper
 from naiad.storage.opening import database, database_upkeep
-from naiad.storage.postgres import uploads
+from naiad.storage.postgres import multipart_uploads
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.receiver import Receiver
 from naiad.storage.receiving import Upload
@@ -45,7 +45,7 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def receiver(direct: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     """One more replica in this process, with parts of 1 MiB."""
-    monkeypatch.setattr(uploads, "PART", MIB)
+    monkeypatch.setattr(multipart_uploads, "PART", MIB)
     for name, value in {**direct.objects.environment, "NAIAD_SERVER_PRESIGNED": "1"}.items():
         monkeypatch.setenv(name, value)
     store, found = database(direct.postgres.url, direct.objects.url)
@@ -75,9 +75,14 @@ def put(url: str, data: bytes) -> int:
         return error.code
 
 
-def next_of(receiver: Receiver, project: str, content: bytes, taken: Callable[[], object] = lambda: None) -> Upload:
+def next_of(receiver: Receiver, project: str, content: bytes) -> Upload:
+    """Return how far content is, and begin to join it if all of it is there, as the route of the server does."""
     assert receiver.uploads is not None
-    return receiver.uploads.next(project, hashlib.sha256(content).hexdigest(), len(content), taken)
+    asked = project, hashlib.sha256(content).hexdigest(), len(content)
+    found = receiver.uploads.next(*asked)
+    if found.is_complete:
+        receiver.uploads.join(*asked)
+    return found
 
 
 def sent(upload: Upload, content: bytes) -> int:
@@ -86,13 +91,18 @@ def sent(upload: Upload, content: bytes) -> int:
     return len(upload.parts)
 
 
-def joined(receiver: Receiver, project: str, content: bytes, taken: Callable[[], object] = lambda: None) -> None:
+def joined(receiver: Receiver, project: str, content: bytes) -> None:
     """Wait until content is there."""
-    wait_for(lambda: next_of(receiver, project, content, taken).is_there, "the end of the upload")
+    wait_for(lambda: next_of(receiver, project, content).is_there, "the end of the upload")
 
 
 def names(direct: Cluster, folder: str) -> list[str]:
     return sorted(name for name, _data in direct.objects.all() if name.startswith(f"test/{folder}/"))
+
+
+def parts(direct: Cluster, project: str) -> list[str]:
+    """Return the names of the objects of a project's uploads."""
+    return names(direct, f"uploads/{hashlib.sha256(project.encode()).hexdigest()[:32]}")
 
 
 def counted(url: str, route: str) -> int:
@@ -119,7 +129,7 @@ def test_large_file_of_a_program_goes_to_the_object_store_itself(direct: Cluster
 
     assert content == content_of(direct.url, uid)
     assert 1 == sum(counted(each.url, "/api/v1/blobs/{sha256}") for each in direct.replicas)
-    assert [] == names(direct, "uploads")
+    assert [] == parts(direct, "line")
     quota = "select used from naiad.usage where project = 'line' and kind = 'content-bytes'"
     wait_for(lambda: [(10_500_000,)] == direct.ask(quota), "the count of its bytes")
 
@@ -146,7 +156,7 @@ def test_object_store_that_programs_cannot_reach_leaves_the_way_through_the_serv
         one.stop()
 
     assert presigned.MOST_FAILURES == asked
-    assert [] == names(direct, "uploads")
+    assert [] == parts(direct, "unreachable")
 
 
 def test_interrupted_upload_goes_on_with_the_parts_that_are_there(receiver: Receiver, direct: Cluster) -> None:
@@ -158,32 +168,34 @@ def test_interrupted_upload_goes_on_with_the_parts_that_are_there(receiver: Rece
     rest = next_of(receiver, "again", content)
     sent(rest, content)
     joined(receiver, "again", content)
+    joined(receiver, "again", content)
 
+    assert receiver.uploads is not None
+    assert [("again", len(content))] == receiver.uploads.joined()
+    assert [] == receiver.uploads.joined()
     assert [0, MIB, 2 * MIB, 3 * MIB] == [each.start for each in first.parts]
     assert [0, 2 * MIB, 3 * MIB] == [each.start for each in rest.parts]
     assert content == receiver.content_bytes("again", hashlib.sha256(content).hexdigest())
-    assert [] == names(direct, "uploads")
+    assert [] == parts(direct, "again")
 
 
 def test_other_content_than_that_of_the_hash_is_refused_and_never_referred_to(
     receiver: Receiver, direct: Cluster
 ) -> None:
-    content, taken = b"right" * 600_000, list[int]()
+    content = b"right" * 600_000
     upload = next_of(receiver, "wrong", content)
     sent(upload, content[:-1] + b"!")
 
-    def asked() -> Upload:
-        return next_of(receiver, "wrong", content, lambda: taken.append(1))
-
     with pytest.raises(NaiadValueError, match="has the SHA-256"):
-        wait_for(lambda: asked().is_there, "nothing")
+        wait_for(lambda: next_of(receiver, "wrong", content).is_there, "nothing")
     sha256 = hashlib.sha256(content).hexdigest()
 
     assert [] == [name for name in names(direct, "blobs") if name.endswith(sha256)]
-    assert [] == names(direct, "uploads")
+    assert [] == parts(direct, "wrong")
     assert [] == direct.ask("select 1 from naiad.content where sha256 = %s", sha256)
-    assert [] == taken
-    assert [0, MIB, 2 * MIB] == [each.start for each in asked().parts]
+    assert receiver.uploads is not None
+    assert [] == receiver.uploads.joined()
+    assert [0, MIB, 2 * MIB] == [each.start for each in next_of(receiver, "wrong", content).parts]
     assert not direct.objects.client().list_multipart_uploads(Bucket=direct.objects.bucket).get("Uploads")
 
 
@@ -230,10 +242,62 @@ def test_replica_that_ends_while_it_joins_leaves_the_parts_to_another_one(
         assert not next_of(receiver, "ended", content).parts  # the other one joins them
         other[1].close()
     other[0].close()
-    assert 3 == len(names(direct, "uploads"))
+    assert 3 == len(parts(direct, "ended"))  # and no claim, or this one would wait for half a minute
     joined(receiver, "ended", content)
 
     assert content == receiver.content_bytes("ended", hashlib.sha256(content).hexdigest())
+
+
+def test_replica_that_dies_while_it_joins_holds_no_other_one_up_for_long(
+    receiver: Receiver, direct: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim stands still."""
+    content = b"died!" * 600_000
+    sent(next_of(receiver, "died", content), content)
+    folder = parts(direct, "died")[0].rpartition("/")[0].removeprefix("test/")
+    Objects(direct.objects.url).put(f"{folder}/claim", b"")
+    assert not next_of(receiver, "died", content).is_complete
+    monkeypatch.setattr(multipart_uploads, "CLAIM_SECONDS", 0.0)
+    joined(receiver, "died", content)
+
+    assert content == receiver.content_bytes("died", hashlib.sha256(content).hexdigest())
+    assert [] == parts(direct, "died")
+
+
+def test_join_holds_no_transaction_open_and_no_other_join_up(
+    direct: Cluster, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database ends transactions that idle; one upload is joined for longer than two others need."""
+    contents = [bytes([number]) * (3 * MIB) for number in range(3)]
+    held, is_held, goes_on = hashlib.sha256(contents[0]).hexdigest(), threading.Event(), threading.Event()
+    read = Objects.get
+
+    def slow(self: Objects, name: str, start: int = 0, length: int | None = None) -> bytes:
+        if held in name:
+            is_held.set()
+            assert goes_on.wait(30)
+        return read(self, name, start, length)
+
+    monkeypatch.setattr(Objects, "get", slow)
+    limit = "options=-c%20idle_in_transaction_session_timeout%3D200"
+    one = database(f"{direct.postgres.url}{'&' if '?' in direct.postgres.url else '?'}{limit}", direct.objects.url)
+    assert isinstance(one[1], Receiver)
+    try:
+        for content in contents:
+            sent(next_of(one[1], "held", content), content)
+        next_of(one[1], "held", contents[0])
+        assert is_held.wait(30)
+        for content in contents[1:]:
+            joined(one[1], "held", content)
+        time.sleep(0.5)  # longer than the limit of the database
+        assert not next_of(receiver, "held", contents[0]).is_complete  # no other replica begins with it meanwhile
+        goes_on.set()
+        joined(one[1], "held", contents[0])
+        assert contents[0] == one[1].content_bytes("held", held)
+    finally:
+        goes_on.set()
+        one[0].close()
+        one[1].close()
 
 
 def test_addresses_of_one_project_give_nothing_of_another_one(receiver: Receiver, direct: Cluster) -> None:

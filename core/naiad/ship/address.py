@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import NamedTuple
@@ -78,20 +79,30 @@ def parse(text: str) -> Address:
     return found
 
 
-def is_safe(url: str) -> bool:
-    """Whether data may be sent to an address: by TLS, within this machine, or as NAIAD_ALLOW_HTTP permits.
+def is_safe(url: str, server: str) -> bool:
+    """Whether an address that a server names may be used: by TLS, or as NAIAD_ALLOW_HTTP permits.
 
-    >>> is_safe("https://s3.example.org/b/x?s=1"), is_safe("http://s3.example.org/b/x"), is_safe("file:///etc/passwd")
-    (True, False, False)
+    One of this machine only if the server's own is: another server's would lead to programs of the user.
+
+    >>> is_safe("https://s3.example.org/b/x?s=1", "https://naiad.example.org")
+    True
+    >>> is_safe("http://s3.example.org/b/x", "https://naiad.example.org"), is_safe("file:///x", "http://127.0.0.1")
+    (False, False)
+    >>> is_safe("https://127.1:8080/x", "https://naiad.example.org"), is_safe("http://[::1]/x", "http://localhost:8080")
+    (False, True)
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
         return False
-    return bool(host) and (
-        parts.scheme == "https" or (parts.scheme == "http" and (_is_loopback(host) or _allows_http()))
-    )
+    if not host or parts.scheme not in ("https", "http"):
+        return False
+    # A name elsewhere that resolves to this machine gets no further: without TLS only NAIAD_ALLOW_HTTP permits it, and
+    # with TLS no program here has a certificate for it.
+    if _is_here(host):
+        return _is_here(urlsplit(server).hostname or "")
+    return parts.scheme == "https" or _allows_http()
 
 
 def _is_loopback(host: str) -> bool:
@@ -101,6 +112,20 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine, in any form in which a connection to it can be made, such as `127.1` or `0`."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)  # asks no network
+        known = ipaddress.ip_address(str(found[0][4][0]).partition("%")[0])
+    except (OSError, ValueError):  # a name, also one that is none
+        return False
+    known = getattr(known, "ipv4_mapped", None) or known
+    return known.is_loopback or known.is_unspecified
 
 
 def _allows_http() -> bool:

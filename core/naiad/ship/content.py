@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from naiad import clock
+from naiad.ship import presigned
 from naiad.ship.client import Client
 from naiad.ship.uploads import SMALL, Uploads
 
@@ -131,11 +132,9 @@ class ContentSender:
 
     def _put(self, client: Client, name: str, size: int) -> None:
         project = self._project()
-        if self._least_presigned is not None and size >= self._least_presigned:
-            from naiad.ship import presigned  # urllib.request, for large content alone
-
-            if presigned.send(client, name, size, project, lambda: self._blobs.open(name), self._pace):
-                return
+        is_large = self._least_presigned is not None and size >= self._least_presigned
+        if is_large and presigned.send(client, name, size, project, lambda: self._blobs.open(name), self._pace):
+            return
         with self._blobs.open(name) as stream:
             client.put_file(f"blobs/{name}", stream, size, {"project": project})
         self._pace(size)

@@ -1,4 +1,4 @@
-"""Presigned addresses: large content goes to the object store of a server itself, in parts.
+"""Presigned addresses: large content goes to the object store of a server itself, in parts, and is read from there.
 
     POST blobs/<sha256>/upload -- {"have": false, "parts": [[0, 67108864, "https://..."], ...]}
     PUT of each part to its address
@@ -15,7 +15,7 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 
@@ -25,6 +25,8 @@ from naiad.ship import address
 from naiad.ship.client import Client
 
 ANSWER_SECONDS = 20.0
+READ_SECONDS = 10.0
+"""How long the object store may take to give the next bytes; then the server gives them."""
 BLOCK = 256 * 1024
 MOST_FAILURES = 3
 """Failures in a row, or times that one part is asked for, after which the content goes through the server."""
@@ -44,6 +46,13 @@ class _Answer(msgspec.Struct, frozen=True):
 
     have: bool
     parts: list[tuple[_Start, _Length, str]]
+
+
+class _Staying(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it would lead to an address that was not checked."""
+
+    def redirect_request(self, *_arguments: Any) -> None:
+        """Return no other request."""
 
 
 _unreachable: dict[str, float] = {}
@@ -90,8 +99,11 @@ def send(
             if tries[start] > MOST_FAILURES:
                 _unreachable[client.url] = clock.monotonic() + REST_SECONDS
                 return False
-            with open_content() as stream:
-                is_sent = _put(url, stream, start, length)
+            # From the network: data of users leaves this machine only as it would to the server itself.
+            is_sent = address.is_safe(url, client.url)
+            if is_sent:
+                with open_content() as stream:
+                    is_sent = _put(url, stream, start, length)
             if is_sent:
                 failures = 0
                 hashed_by = clock.monotonic() + 60.0 + size / LEAST_RATE
@@ -125,15 +137,12 @@ def _asked(client: Client, name: str, project: str, size: int) -> _Answer | None
 
 def _put(url: str, stream: BinaryIO, start: int, length: int) -> bool:
     """Send a part of a file to an address; return whether it was taken."""
-    # From the network: data of users leaves this machine only as it would to the server itself.
-    if not address.is_safe(url):
-        return False
     stream.seek(start)
     # Without the token, which is none of the object store's business.
     headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
     asked = urllib.request.Request(url, _blocks(stream, length), headers, method="PUT")
     try:
-        with urllib.request.urlopen(asked, timeout=ANSWER_SECONDS) as answer:
+        with urllib.request.build_opener(_Staying).open(asked, timeout=ANSWER_SECONDS) as answer:
             answer.read()
             return bool(answer.status == 200)
     except urllib.error.HTTPError as error:
@@ -141,6 +150,21 @@ def _put(url: str, stream: BinaryIO, start: int, length: int) -> bool:
         return False
     except (OSError, http.client.HTTPException, ValueError):  # also of an address that is none
         return False
+
+
+def read(server: str, url: str, start: int, length: int) -> bytes:
+    """Return a piece of content from an address that a server gave; nothing if it does not give it."""
+    if not address.is_safe(url, server):
+        return b""
+    asked = urllib.request.Request(url, headers={"Range": f"bytes={start}-{start + length - 1}"})
+    try:
+        with urllib.request.build_opener(_Staying).open(asked, timeout=READ_SECONDS) as answer:
+            return bytes(answer.read(length)) if answer.status == 206 else b""
+    except urllib.error.HTTPError as error:
+        error.close()
+        return b""
+    except (OSError, http.client.HTTPException, ValueError):
+        return b""
 
 
 def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:

@@ -151,9 +151,11 @@ class Upload(NamedTuple):
     """How far content is that a program sends to the store of objects itself."""
 
     parts: Sequence[ContentPart] = ()
-    """Some of those that are missing; with none, all are there and are being hashed."""
+    """Some of those that are missing; with none, all are there."""
     is_there: bool = False
     """Whether the project has the content."""
+    is_complete: bool = False
+    """Whether all parts are there, and wait to be joined."""
 
 
 class Content:
@@ -190,19 +192,27 @@ class ContentUploads(Protocol):
     least: int
     """Bytes of content below which it goes through the server."""
 
-    def next(self, project: str, sha256: str, size: int, taken: Callable[[], object]) -> Upload:
-        """Return the next parts of content to be sent, and take it in once all are there.
+    def next(self, project: str, sha256: str, size: int) -> Upload:
+        """Return the next parts of content to be sent, or whether all of them are there.
 
         Args:
             project: the name of the project that shall have it.
             sha256: of the content.
             size: of the content, at least `least`.
-            taken: called in a thread when the content has been taken in.
 
         Raises:
             NaiadValueError: the parts that were sent are other content. They are gone.
             StorageError: the objects or the database cannot be used now.
         """
+
+    def join(self, project: str, sha256: str, size: int) -> None:
+        """Begin to take in content whose parts are all there, in a thread, unless that has begun."""
+
+    def joining(self, project: str, sha256: str) -> int:
+        """Return the bytes of other content of a project that `join` takes in, or has but `joined` did not return."""
+
+    def joined(self) -> list[tuple[str, int]]:
+        """Return project and bytes of each content that was taken in since the last call."""
 
 
 class Receiver(Protocol):

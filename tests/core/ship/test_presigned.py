@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from journal_server import PART, TOKEN, JournalServer
 
-from naiad.ship import presigned
+from naiad.ship import address, presigned
 from naiad.ship.client import Client
 
 CONTENT = bytes(range(251)) * 4_000
@@ -87,6 +90,60 @@ def test_data_is_sent_to_no_address_without_tls_on_another_machine(
 
     assert not send()
     assert [] == sent
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{port}/x", "http://127.1:{port}/x", "http://localhost.:{port}/x", "http://0:{port}/x"]
+)
+def test_address_on_this_machine_is_used_for_a_server_on_it_alone(
+    server: JournalServer, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Another one could have data sent to a program of the user, or read from one."""
+    monkeypatch.setenv("NAIAD_ALLOW_HTTP", "1")
+    own = url.format(port=server.port)
+
+    assert address.is_safe(own, server.url)
+    assert not address.is_safe(own, "https://naiad.example.org")
+    assert b"" == presigned.read("https://naiad.example.org", own, 0, 10)
+    assert not server.requests
+
+
+def test_content_is_read_by_tls_or_as_the_user_allows_it(
+    server: JournalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = "http://objects.example.org/b/x"
+
+    assert not address.is_safe(link, server.url)
+    assert b"" == presigned.read(server.url, link, 0, 10)
+    monkeypatch.setenv("NAIAD_ALLOW_HTTP", "1")
+    assert address.is_safe(link, server.url)
+
+
+def test_address_that_leads_on_to_another_one_gives_nothing(server: JournalServer) -> None:
+    """The other one was not checked."""
+    with redirecting(f"{server.url}/api/v1/blobs") as url:
+        assert b"" == presigned.read(server.url, url, 0, 10)
+
+    assert [] == server.requests
+
+
+@contextlib.contextmanager
+def redirecting(target: str) -> Iterator[str]:
+    """Answer every request with the address of another one."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as http:
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_address[1]}"
+        http.shutdown()
 
 
 @pytest.mark.parametrize("status", [404, 405, 409])

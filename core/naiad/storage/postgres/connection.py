@@ -27,10 +27,9 @@ from naiad.storage.sql.database import Database
 
 RUN, CATALOG = "naiad_run", "naiad_catalog"
 """The schemas with the tables of one run's index, and of the catalog."""
-RUN_LOCKS, CATALOG_LOCK, ARCHIVE_LOCKS, GC_LOCK, UPLOAD_LOCKS = 7_230_002, 7_230_003, 7_230_004, 7_230_005, 7_230_006
+RUN_LOCKS, CATALOG_LOCK, ARCHIVE_LOCKS, GC_LOCK = 7_230_002, 7_230_003, 7_230_004, 7_230_005
 """The first key of the advisory locks of runs, the key of the one of the catalog, whose numbers are counted, the first
-key of those of archives of runs, the key of the one under which content gets a row or is freed, and the first key of
-those of uploads that are joined."""
+key of those of archives of runs, and the key of the one under which content gets a row or is freed."""
 STATEMENT_SECONDS = 5
 """How long one statement of a reader may take."""
 READING = f"set transaction isolation level repeatable read; set local statement_timeout = '{STATEMENT_SECONDS}s'"

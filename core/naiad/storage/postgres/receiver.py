@@ -21,7 +21,7 @@ import os
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,14 @@ from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, suffix_of
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating, temporary
-from naiad.storage.postgres.connection import GC_LOCK, POOL, RunDatabase, autocommit, refusal, transaction
+from naiad.storage.postgres.connection import POOL, RunDatabase, autocommit, refusal, transaction
 from naiad.storage.postgres.folding import LOCK_SECONDS, Folder
+from naiad.storage.postgres.multipart_uploads import MultipartUploads
 from naiad.storage.postgres.notices import CHANGED, DUE, Sender
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.pieces import stored
 from naiad.storage.postgres.registrar import Registrar
-from naiad.storage.postgres.uploads import Uploads
+from naiad.storage.postgres.sent_content import SentContent
 from naiad.storage.receiving import (
     LARGEST_PART,
     Accepted,
@@ -149,7 +150,8 @@ class Receiver:
         self._containers = containers
         self._notices = Sender(engine)
         self._positions = Positions()
-        self._uploads = Uploads(engine, objects, self.content_of, self._take_upload)
+        self._sent = SentContent(engine, objects)
+        self._uploads = MultipartUploads(objects, self._sent)
         self._epoch = ""
 
     @property
@@ -162,7 +164,7 @@ class Receiver:
         return self._epoch
 
     @property
-    def uploads(self) -> Uploads | None:
+    def uploads(self) -> MultipartUploads | None:
         """The content that programs send to the store of objects themselves; None if they cannot."""
         return self._uploads if self._objects.is_linking else None
 
@@ -380,16 +382,8 @@ class Receiver:
     # Content of files
 
     def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
-        """Return which content a project has sent, of some SHA-256 with their sizes."""
-        with transaction(self._engine) as raw:
-            rows = raw.execute(
-                "update naiad.content set made_at = now() where project = %s and sha256 = any(%s) "
-                "returning sha256, size",
-                [project, [sha256 for sha256, _size in wanted]],
-            ).fetchall()
-        # The size too, since a client that names a hash with another size does not have that content.
-        known = dict(rows)
-        return [sha256 for sha256, size in wanted if known.get(sha256) == size]
+        """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
+        return self._sent.of(project, wanted)
 
     @contextlib.contextmanager
     def content(self, project: str, sha256: str) -> Iterator[Content]:
@@ -406,30 +400,8 @@ class Receiver:
             yield content
             stream.flush()
             content.require(sha256)
-            name = blob_name(sha256)
-            self._objects.put(name, Path(stream.name))
-            self._take_content(project, sha256, content.size, lambda: self._objects.put(name, Path(stream.name)))
-
-    def _take_content(self, project: str, sha256: str, size: int, put_again: Callable[[], object]) -> None:
-        """Note that a project has sent content, whose object has been put."""
-        name = blob_name(sha256)
-        with transaction(self._engine) as raw:
-            raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
-            # gc may have freed it just now. While this lock is held it does not, and a row says that it is there.
-            if not self._objects.has(name):
-                put_again()
-            raw.execute(
-                "insert into naiad.content (project, sha256, size) values (%s, %s, %s) "
-                "on conflict (project, sha256) do update set made_at = now(), size = excluded.size",
-                [project, sha256, size],
-            )
-            raw.execute("delete from naiad.unreferenced where object = %s", [name])
-
-    def _take_upload(self, project: str, sha256: str, size: int) -> None:
-        def put_again() -> None:
-            raise StorageError(f"The object {blob_name(sha256)} was freed meanwhile.")
-
-        self._take_content(project, sha256, size, put_again)
+            self._objects.put(blob_name(sha256), Path(stream.name))
+            self._sent.add(project, sha256, content.size, Path(stream.name))
 
     def fields(self, run: RunId) -> int:
         """Return how many fields a run has, as far as it is folded."""

@@ -28,7 +28,7 @@ from naiad.kinds import POINTS, TEXTS
 from naiad.refs import FileRef
 from naiad.storage.base import Store
 from naiad.storage.local.files import stored_files
-from naiad.storage.postgres import uploads
+from naiad.storage.postgres import multipart_uploads
 from naiad.storage.postgres.archive import Archive
 from naiad.storage.postgres.connection import GC_LOCK, transaction
 from naiad.storage.postgres.folding import MOST_FAILURES
@@ -173,7 +173,7 @@ class Upkeep:
     def _free_parts(self, days: float, *, is_dry: bool) -> list[tuple[str, int]]:
         """Free the parts of uploads that nothing has gone on with for some days. No row ever refers to them."""
         before = _days_ago(days)
-        found = [(name, size) for name, size, made in self._objects.all(uploads.FOLDER) if made < before]
+        found = [(name, size) for name, size, made in self._objects.all(multipart_uploads.FOLDER) if made < before]
         for first in range(0, 0 if is_dry else len(found), BATCH):
             self._objects.delete([name for name, _size in found[first : first + BATCH]])
         return found

@@ -6,7 +6,6 @@ A stored file is named to the server with the field that refers to it, because a
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,15 +17,13 @@ from naiad.errors import DamagedData
 from naiad.kinds import FILES, KINDS, MEMBERS, TEXTS
 from naiad.ops import Plain
 from naiad.refs import FileRef
-from naiad.ship import shipper
+from naiad.ship import presigned, shipper
 from naiad.ship.client import Client
 from naiad.storage.base import RunReader
 from naiad.storage.remote.asking import ask
 from naiad.storage.results import Chart, Damage, Joining, Last, PointPage, Points, Shadowed, TextPage, Texts
 from naiad.storage.wire import CONTENT, LEAST_LINKED
 
-LINK_SECONDS = 10.0
-"""How long the object store may take to give the next bytes; then the server gives them."""
 FLUSH_SECONDS = 5.0
 """How long a read waits for what this process itself has written to reach the server."""
 
@@ -182,7 +179,7 @@ class RemoteReader(RunReader):
 
         def piece(start: int) -> bytes:
             nonlocal link
-            found = _linked(link, start)
+            found = presigned.read(self._client.url, link, start, LEAST_LINKED) if link else b""
             if not found:
                 link = ""  # over, or out of reach from here: the server gives the rest
             return found or bytes(self._content(file, start))
@@ -290,22 +287,6 @@ class _Content(io.RawIOBase):
             what = "it is not the content that was stored"
             raise DamagedData(f"The stored file {self._wanted} is damaged: {what}.", file="", offset=0, what=what)
         return len(data)
-
-
-def _linked(link: str, start: int) -> bytes:
-    """Return a piece of content from a presigned address; nothing if it does not give it."""
-    # From the network: another scheme could name a file of this machine.
-    if not link.startswith(("https://", "http://")):
-        return b""
-    import urllib.request
-
-    # Without the token, which is none of the object store's business.
-    asked = urllib.request.Request(link, headers={"Range": f"bytes={start}-{start + LEAST_LINKED - 1}"})
-    try:
-        with urllib.request.urlopen(asked, timeout=LINK_SECONDS) as answer:
-            return bytes(answer.read()) if answer.status == 206 else b""
-    except (OSError, http.client.HTTPException):
-        return b""
 
 
 def _names(text: object) -> list[str]:
