@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.web.conftest import Reply, Server, target
+from tests.web.conftest import Reply, Server, start, target
 
 import naiad
 from naiad.storage.local.store import Store
@@ -22,6 +22,9 @@ from naiad_web.server.fields import SHOWN_AS, media_of
 
 FULL = "DIGITS-13"
 HOSTILE = "<img src=x onerror=alert(1)>"
+QUIET: dict[str, Any] = {
+    "capture_stdout": False, "capture_stderr": False, "capture_hardware_metrics": False, "git_ref": False,
+}  # fmt: skip
 TYPES = {"f4": "<f4", "f8": "<f8", "u1": "u1"}
 
 
@@ -91,6 +94,26 @@ def test_page_after_another_one_goes_on_where_that_ended(server: Server) -> None
     assert second["ids"] == again["ids"]
     assert 400 == server.send("GET", "/api/v1/table?after=!").status
     assert 400 == server.send("GET", f"/api/v1/table?offset={2**64}").status
+
+
+def test_page_after_a_row_with_a_very_long_text_goes_on_there(tmp_path: Path) -> None:
+    """Some differ in their first character, some only behind those that are compared; `next` stands in an address."""
+    texts = ["k" * kept + letter * 100_000 for kept in (0, 500, 5_000) for letter in "cb\N{PILE OF POO}b"]
+    for text in texts:
+        with naiad.init_run(store=tmp_path / "store", project="long", **QUIET) as run:
+            run["notes"], run["other"] = text, text[::-1]
+    own = start(tmp_path / "store", tmp_path / "state")
+    try:
+        for order in (["asc", "asc"], ["desc", "asc"]):
+            by = {"sort": ["notes", "other"], "order": order, "column": ["sys/id"]}
+            whole, ids, end = own.get("/table", **by)["ids"], list[str](), ""
+            while end is not None:
+                page = own.get("/table", limit=1, after=end, **by)
+                ids, end = ids + page["ids"], page["next"]
+            assert 12 == len(whole)
+            assert whole == ids
+    finally:
+        own.stop()
 
 
 def test_query_filters_and_a_wrong_one_says_where(server: Server) -> None:

@@ -8,6 +8,9 @@ from naiad.integers import LARGEST
 
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
+SORTED_TEXT = 1_000
+"""Characters by which a text is sorted: the place between two pages of a table has those of its row, and stands in an
+address that a server takes only up to 64 KiB."""
 
 
 def text_of(table: Any) -> Any:
@@ -27,10 +30,12 @@ COLUMNS = {
 
 
 def whole_of(table: Any) -> Any:
-    """The whole of a text that is longer than the index holds; empty of any other."""
+    """The whole of a text that is longer than the index holds, as far as it is sorted by; empty of any other."""
     import sqlalchemy
 
-    return sqlalchemy.func.coalesce(table.c.whole, sqlalchemy.literal_column("''"))
+    most: Any = sqlalchemy.literal_column(str(SORTED_TEXT))
+    whole = sqlalchemy.func.substr(table.c.whole, sqlalchemy.literal_column("1"), most)
+    return sqlalchemy.func.coalesce(whole, sqlalchemy.literal_column("''"))
 
 
 def exact_of(table: Any) -> Any:
