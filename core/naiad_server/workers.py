@@ -26,6 +26,8 @@ LOOK_SECONDS = 0.5
 REST_SECONDS = 5.0
 """How often due runs are looked for without a notice."""
 BACK_OFF_SECONDS = 5.0
+ANALYZE_SECONDS = 5.0
+"""Between two looks whether tables have grown a lot, so that pages of a new catalog are soon read along an index."""
 LONGEST_BACK_OFF = 300.0
 """The longest pause of the archive after it has failed again and again."""
 STOP_SECONDS = 8.0
@@ -144,10 +146,17 @@ def _fold_runs(folder: RunFolder, is_over: Callable[[], bool], note: Callable[[f
 
 
 def _archive_rows(folder: RunFolder, is_over: Callable[[], bool]) -> None:
-    """Move old rows into objects, in a thread: folds go on while the objects are slow or away."""
+    """Move old rows into objects, in a thread: folds go on while the objects are slow or away.
+
+    Between two moves, make the statistics of tables that have grown a lot.
+    """
     back_off = BACK_OFF_SECONDS
+    analyze_at = 0.0
     while not is_over():
         try:
+            if time.monotonic() >= analyze_at:
+                folder.analyze()
+                analyze_at = time.monotonic() + ANALYZE_SECONDS
             if not folder.archive():
                 _pause(REST_SECONDS, is_over)
             back_off = BACK_OFF_SECONDS

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from cluster_client import ask, points, sent, status
 from postgres_server import Cluster, SeaweedFS, newest_postgres_folder, wait_for
+from psycopg.sql import SQL
 from server_client import QUIET
 
 import naiad
@@ -30,10 +32,21 @@ from naiad.refs import FileRef
 from naiad.ship import shipper
 from naiad.storage.local.index import schema as run_tables
 from naiad.storage.local.store import Store as Folder
-from naiad.storage.postgres.connection import CATALOG, PostgresConnection, open_database, transaction
+from naiad.storage.opening import database
+from naiad.storage.postgres import folding, statistics
+from naiad.storage.postgres.connection import (
+    CATALOG,
+    PostgresConnection,
+    _bound,
+    _translated,
+    open_database,
+    transaction,
+)
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.remote.store import RemoteStore
+from naiad.storage.sql import grid
 from naiad.storage.sql import tables as catalog_tables
+from naiad.storage.sql.connection import Part, Statement, rendered
 from naiad.storage.sql.values import Entry, Stamp, put
 
 pytestmark = pytest.mark.usefixtures("cluster_token")
@@ -213,6 +226,59 @@ def test_walk_over_pages_is_the_whole_list_and_holds_all_that_stay(cluster: Clus
     engine.dispose()
     with pytest.raises(InvalidArgument, match="not the end of a page"):
         found.page(RUN, "walk", None, limit=3, after="x" * 5)
+
+
+class Explaining(PostgresConnection):
+    """A connection that keeps the plan of each query."""
+
+    def __init__(self, raw: Any, schema: str) -> None:
+        super().__init__(raw, schema)
+        self.plans: list[str] = []
+
+    def run(self, statement: Statement, **parameters: object) -> Any:
+        text, found = rendered(Part(statement, parameters))
+        rows = self.own.execute(SQL("explain ") + _translated(text), _bound(found)).fetchall()
+        self.plans.append("\n".join(line for (line,) in rows))
+        return super().run(statement, **parameters)
+
+
+def test_page_of_a_catalog_that_was_filled_at_once_is_read_along_an_index(cluster: Cluster, tmp_path: Path) -> None:
+    """As after a restore; autovacuum may come much later."""
+    with psycopg.connect(cluster.postgres.url, autocommit=True) as raw:
+        raw.execute("drop database if exists filled")
+        raw.execute("create database filled")
+    url = urllib.parse.urlsplit(cluster.postgres.url)._replace(path="/filled").geturl()
+    store, receiving = database(url, (tmp_path / "objects").as_uri())
+    receiving.migrate()
+    engine = open_database(url)
+
+    def plan() -> str:
+        """Return the plan of the query for the runs of a page."""
+        with transaction(engine, is_read_only=True) as raw:
+            found = Explaining(raw, CATALOG)
+            assert 20 == len(grid.page(found, RUN, "filled", None, sort=[("rate", True)], limit=20).grid.uids)
+        [own] = [each for each in found.plans if "Limit" in each and "cell" in each]
+        return own
+
+    with transaction(engine) as raw:
+        for table in ("container", "cell", "field", "tag"):
+            raw.execute(f"alter table naiad_catalog.{table} set (autovacuum_enabled = false)")
+        put(PostgresConnection(raw, CATALOG), [
+            Entry(f"f{n}", "runs", f"F-{n}", "filled", "finished", 10**15 + n, Stamp("", ""),
+                  {("rate", "float"): n * 7 % 5_000 / 5_000, ("sys/creation_time", "datetime"): 10**15 + n})
+            for n in range(5_000)
+        ])  # fmt: skip
+    before = plan()
+    folding.Folder(engine, Objects((tmp_path / "objects").as_uri())).analyze()  # as a worker does
+    after = plan()
+    wait_for(lambda: not statistics.analyze(engine), "the end of the changes, which are counted a moment later")
+    engine.dispose()
+    receiving.close()
+    store.close()
+
+    assert "Sort" in before
+    assert "Sort" not in after
+    assert "cell_num" in after
 
 
 def test_password_is_in_no_process_listing(cluster: Cluster) -> None:

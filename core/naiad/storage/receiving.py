@@ -426,6 +426,13 @@ class RunFolder(Protocol):
     def listener(self) -> Listener:
         """Return a listener to runs that become due."""
 
+    def analyze(self) -> None:
+        """Make the statistics by which the database plans, of tables of the catalog that have grown a lot.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+
     def archive(self) -> bool:
         """Move rows of one run into an object, if there is one with old rows; return whether there may be more.
 

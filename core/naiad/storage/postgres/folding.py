@@ -36,7 +36,7 @@ from naiad.storage.local.journal.arrivals import HEADERS
 from naiad.storage.local.journal.files import Source, journal_file, list_journal
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
-from naiad.storage.postgres import archive, temporary
+from naiad.storage.postgres import archive, statistics, temporary
 from naiad.storage.postgres.connection import CATALOG, CATALOG_LOCK, RUN_LOCKS, PostgresConnection, transaction
 from naiad.storage.postgres.index import PostgresIndex
 from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
@@ -164,6 +164,14 @@ class Folder:
     def listener(self) -> Listener:
         """Return a listener to runs that become due."""
         return Listener(self._engine, DUE)
+
+    def analyze(self) -> None:
+        """Make the statistics by which the database plans, of tables of the catalog that have grown a lot.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+        statistics.analyze(self._engine)
 
     def archive(self) -> bool:
         """Move rows of one run into an object, if there is one with old rows; return whether there may be more.

@@ -36,7 +36,7 @@ from naiad.storage.local.index.index import Index
 from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, suffix_of
 from naiad.storage.local.layout import RunDirectory
-from naiad.storage.postgres import migrating, temporary
+from naiad.storage.postgres import migrating, statistics, temporary
 from naiad.storage.postgres.connection import POOL, RunDatabase, autocommit, refusal, transaction
 from naiad.storage.postgres.folding import LOCK_SECONDS, Folder
 from naiad.storage.postgres.multipart_uploads import MultipartUploads
@@ -438,9 +438,11 @@ class Receiver:
             StorageError: the database cannot be used now.
         """
         try:
-            return migrating.migrate(self._engine)
+            version = migrating.migrate(self._engine)
         except (psycopg.Error, SQLAlchemyError) as error:
             raise refusal(error) from error
+        statistics.analyze(self._engine)
+        return version
 
     def problem(self) -> str:
         """Return why nothing can be taken now: the database is away, has other tables, or could hide damage."""

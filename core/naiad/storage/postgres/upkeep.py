@@ -28,7 +28,7 @@ from naiad.kinds import POINTS, TEXTS
 from naiad.refs import FileRef
 from naiad.storage.base import Store
 from naiad.storage.local.files import stored_files
-from naiad.storage.postgres import multipart_uploads
+from naiad.storage.postgres import multipart_uploads, statistics
 from naiad.storage.postgres.archive import Archive
 from naiad.storage.postgres.connection import GC_LOCK, transaction
 from naiad.storage.postgres.folding import MOST_FAILURES
@@ -230,6 +230,7 @@ class Upkeep:
         """
         with transaction(self._engine) as raw:
             raw.execute("update naiad.about set epoch = md5(random()::text || clock_timestamp()::text)")
+        statistics.analyze(self._engine)  # a restore may have left none
 
     def close(self) -> None:
         """Close the connections."""
