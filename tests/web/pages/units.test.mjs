@@ -12,6 +12,7 @@ const { parsed, changed } = await import(`${lib}../widgets/code.js`);
 const { duration, labels, short, size, visible } = await import(`${lib}format.js`);
 const { tokens } = await import(`${lib}../widgets/code.js`);
 const { scaleOf, wantsLog } = await import(`${lib}../widgets/spread.js`);
+const { Rows } = await import(`${lib}rows.js`);
 const { halves, isFalling, reasons } = await import(`${lib}../screens/reasons.js`);
 
 let seed = 11;
@@ -216,4 +217,29 @@ test("one infinite value leaves an axis one of numbers", () => {
 
 test("runs with one name are told apart by their ids", () => {
   assert.deepEqual(labels([{ id: "A-1", name: "net" }, { id: "A-2", name: "net" }, { id: "A-3", name: "other" }, { id: "A-4", name: null }]), ["net A-1", "net A-2", "other", "A-4"]);
+});
+
+test("rows that are scrolled to go on after those before them, also when others have come", async (context) => {
+  // A server with a table too long to be here as a whole; a place is the row that it is behind.
+  const all = Array.from({ length: 30_000 }, (_, i) => `r${i}`);
+  const asked = [];
+  const answer = (address) => {
+    const params = new URL(address, "http://x").searchParams;
+    const [offset, after, limit] = [Number(params.get("offset")), params.get("after"), Number(params.get("limit"))];
+    asked.push([offset, after]);
+    const from = after ? all.indexOf(after) + 1 : offset;
+    const uids = all.slice(from, from + limit);
+    return { total: all.length, offset, count: uids.length, next: uids.at(-1) ?? null, uids, ids: uids, projects: [], columns: [], now: 0 };
+  };
+  globalThis.localStorage = { getItem: () => "" };
+  context.mock.method(globalThis, "fetch", async (address) => new Response(JSON.stringify(answer(address))));
+  const rows = new Rows({}, [], () => {});
+  await rows.load();
+  await rows.want(0, 300);
+  all.splice(10, 0, "new");
+  await rows.want(400, 900);
+  await rows.want(20_000, 20_100);
+
+  assert.deepEqual(asked, [[0, null], [0, null], [500, "r499"], [20_000, null]]);
+  assert.deepEqual(rows.uids.slice(0, 1000), Array.from({ length: 1000 }, (_, i) => `r${i}`));
 });

@@ -29,6 +29,8 @@ export class Rows {
     this.isWhole = false;
     this.stop = new AbortController();
     this.pages = new Set();
+    /** Where the rows up to an offset end, by which the server finds the next ones. @type {Map<number, string>} */
+    this.ends = new Map();
     this.version = 0;
   }
 
@@ -55,7 +57,7 @@ export class Rows {
       if (this.pages.has(page)) continue;
       this.pages.add(page);
       try {
-        await this._take({ limit: PAGE, offset: page * PAGE });
+        await this._take({ limit: PAGE, offset: page * PAGE, after: this.ends.get(page * PAGE) });
         this._tell();
       } catch (error) {
         this.pages.delete(page);
@@ -110,6 +112,7 @@ export class Rows {
     this.now = answer.now;
     const { offset } = part;
     if (offset === 0) {
+      this.ends.clear();
       this.uids = answer.uids;
       this.ids = answer.ids;
       this.projects = answer.projects;
@@ -126,6 +129,7 @@ export class Rows {
         else this.columns.set(column.name, { ...column, values: Object.assign([], { [offset]: null }, Object.fromEntries(column.values.map((v, i) => [offset + i, v]))) });
       }
     }
+    if (answer.next) this.ends.set(offset + answer.count, answer.next);
   }
 
   _tell() {
