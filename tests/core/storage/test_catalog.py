@@ -33,6 +33,7 @@ from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
 from naiad.storage.sql import catalog as sql_catalog
 from naiad.storage.sql.cells import INDEXED_TEXT
+from naiad.storage.sql.connection import Connection
 
 
 @pytest.fixture
@@ -90,6 +91,81 @@ def test_process_that_waits_for_the_disk_reads_the_same_entries(place: Store, mo
 
 def refuse_to_read(*_arguments: object) -> None:
     raise AssertionError("this process has to read nothing itself")
+
+
+def indexes(place: Store) -> list[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(place.root / "catalog.db")) as connection:
+        return connection.execute("select name, sql from sqlite_master where type = 'index' order by name").fetchall()
+
+
+def drafts(place: Store) -> list[Path]:
+    return [*place.root.glob("*.draft-*")]
+
+
+def test_catalog_of_very_many_runs_has_the_same_indexes(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _number in range(3):
+        make()
+    place.catalog().rebuild()
+    expected = indexes(place)
+    monkeypatch.setattr(catalog_module, "MANY", 2)
+    place.catalog().rebuild()
+
+    assert expected == indexes(place)
+    assert ([], []) == (drafts(place), CatalogFile(place.root / "catalog.db").damages())
+
+
+def test_draft_gives_way_to_a_catalog_that_another_process_wrote(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _number in range(3):
+        make()
+    monkeypatch.setattr(catalog_module, "MANY", 2)
+    entries_of, made = Catalog._entries, []
+
+    def read_later(catalog: Catalog, *given: Any) -> Any:
+        if not made:
+            made.append("")
+            other = Catalog(place.layout, place.register)
+            other.refresh()
+            made[0] = first_value(place, "select made from about")
+        return entries_of(catalog, *given)
+
+    monkeypatch.setattr(Catalog, "_entries", read_later)
+    place.catalog().rebuild()
+
+    assert made == [first_value(place, "select made from about")]
+    assert 3 == len(place.catalog().summaries())
+    assert [] == drafts(place)
+
+
+def test_killed_draft_leaves_a_catalog_that_is_made_and_goes_later(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _number in range(3):
+        make()
+    monkeypatch.setattr(catalog_module, "MANY", 2)
+    place.catalog().rebuild()
+    expected = tables(place)
+    if (child := os.fork()) == 0:
+        Connection.make_indexes = lambda *_given: os._exit(7)  # type: ignore[method-assign,assignment]  # the kill
+        try:
+            place.catalog().rebuild()
+        finally:
+            os._exit(1)
+    _pid, status = os.waitpid(child, 0)
+    [left] = drafts(place)
+    place.catalog().refresh()
+
+    assert (7, expected) == (os.waitstatus_to_exitcode(status), tables(place))
+    assert [left] == drafts(place)
+
+    os.utime(left, (0, 0))
+    place.catalog().rebuild()
+
+    assert [] == drafts(place)
+
+
+def first_value(place: Store, query: str) -> Any:
+    with contextlib.closing(sqlite3.connect(place.root / "catalog.db")) as connection:
+        return connection.execute(query).fetchone()[0]
 
 
 def start_and_end(module: str, call: str) -> tuple[int, int]:

@@ -23,13 +23,13 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import MsgspecError
 
-from naiad import clock
+from naiad import clock, ids
 from naiad.container_kinds import BY_FOLDER, KINDS, ContainerKind, RunId
 from naiad.cycles import search_paused
 from naiad.errors import DamagedData, NaiadError, StorageError
 from naiad.progress import showing
 from naiad.storage.catalog import Cell
-from naiad.storage.local.catalog_file import CatalogFile, begin
+from naiad.storage.local.catalog_file import CatalogFile, NotEmpty, begin
 from naiad.storage.local.ids import Register
 from naiad.storage.local.journal.leases import SUFFIX, Liveness, read_writers
 from naiad.storage.local.layout import LOCK, SEAL, Layout, RunDirectory
@@ -42,6 +42,7 @@ from naiad.storage.sql.values import (
     LISTED,
     MADE,
     MANY_CELLS,
+    REVISION,
     Entry,
     Known,
     Stamp,
@@ -69,6 +70,7 @@ ODD = (MsgspecError, ArithmeticError, AttributeError, LookupError, RecursionErro
 """Exceptions from reading rows that fit their checksum and that no release writes; `DamagedData` is a ValueError."""
 _looked: dict[Path, float] = {}
 NO_BAR = contextlib.nullcontext()
+NO_DRAFT = contextlib.nullcontext()
 ALL = (0, 0)
 LOOK_FOLDERS = 500
 """Up to so many folders are looked at together; of more, the next so many at each look, so that no look is long: a
@@ -111,6 +113,8 @@ class Catalog(SqlCatalog):
         """Which catalog was brought up to date."""
         self._is_file = True
         """Whether others read what is noted here: only then may a mark go."""
+        self._draft: Database | None = None
+        """The catalog that is written instead of the file while it is made anew."""
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""
@@ -126,7 +130,10 @@ class Catalog(SqlCatalog):
         """Throw it away and make it anew from the run folders."""
         self.progress_bar = progress_bar
         self._discard()
-        self._read_changed()
+        try:
+            self._read_changed()
+        except MadeAnew:  # by another process, at the same time
+            self._update()
 
     def read(self, read: Callable[[Connection], T]) -> T:
         """Read in a transaction after everything that has changed was read again.
@@ -185,6 +192,8 @@ class Catalog(SqlCatalog):
         self._is_file = self._is_file and self._layout.root.is_dir()
         if not self._is_file:
             transaction: AbstractContextManager[Connection] = self._in_memory().begin()
+        elif self._draft is not None:
+            transaction = self._draft.begin()
         else:
             transaction = self._file.writing() if is_writing else self._file.reading()
         with transaction as connection:
@@ -204,7 +213,7 @@ class Catalog(SqlCatalog):
                 copy = self._file.copy(Path(folder))
                 engine = open_in_memory(copy)
             if copy is None:
-                begin(engine)
+                begin(engine, ids.new_uid())
             _own.engines[self._layout.root] = engine
         return engine
 
@@ -219,13 +228,14 @@ class Catalog(SqlCatalog):
                 self._is_file = False
         if not self._is_file:
             _own.engines[self._layout.root] = engine = open_in_memory()
-            begin(engine)
+            begin(engine, ids.new_uid())
 
     def _read_changed(self) -> None:
         self._made = ""
         # The marks before anything is read: a run that is marked later is read by the next call.
         marks, listed, began = self._marks(), self._listed(), clock.monotonic()
         with self._transaction() as connection:
+            is_new = not connection.value(REVISION)
             is_noted = bool(listed) and connection.value(LISTED) == listed
             is_due = began >= _looked.get(self._layout.root, -LOOK_SECONDS) + LOOK_SECONDS
             turn = _next_numbers(connection.value(LAST_CONTAINER) or 0)
@@ -238,7 +248,7 @@ class Catalog(SqlCatalog):
         looked = ((uid, kind) for uid, kind in watched.items() if uid not in trusted)
         stale = list(self._stale(looked, marks, known))
         bar = showing(self.progress_bar, "Reading runs", len(stale), unit=" runs") if len(stale) > BATCH else NO_BAR
-        with bar as report:
+        with bar as report, self._drafting() if is_new and len(stale) >= MANY and self._is_file else NO_DRAFT:
             # Of many runs more go into one transaction: each ends with syncs of the disk and a crc of the file.
             most = BATCH if len(stale) < MANY else LARGE_BATCH
             entries: list[Entry] = []
@@ -249,15 +259,30 @@ class Catalog(SqlCatalog):
                     entries, gone = [], []
                 if report is not None:
                     report(len(some))
-        # A process that looks at every folder mostly finds the list that stands there: writing it again would take two
-        # syncs of the disk and a crc of the whole file.
-        new_list = "" if is_noted else listed
-        if entries or gone or new_list:
-            self._write(entries, gone, new_list)
+            # A process that looks at every folder mostly finds the list that stands there: writing it again would take
+            # two syncs of the disk and a crc of the whole file.
+            new_list = "" if is_noted else listed
+            if entries or gone or new_list:
+                self._write(entries, gone, new_list)
         if self._is_file:
             if not is_listed or is_due:
                 _looked[self._layout.root] = began
             self._unmark(marks, watched)
+
+    @contextlib.contextmanager
+    def _drafting(self) -> Iterator[None]:
+        """Write what follows to a draft, which becomes the catalog at the end.
+
+        Raises:
+            MadeAnew: another process was quicker.
+        """
+        try:
+            with self._file.draft(self._made) as self._draft:
+                yield
+        except NotEmpty as error:
+            raise MadeAnew from error
+        finally:
+            self._draft = None
 
     def _write(self, entries: list[Entry], gone: list[str], listed: str = "") -> None:
         with self._transaction(is_writing=True) as connection:

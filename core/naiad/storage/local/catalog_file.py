@@ -10,6 +10,9 @@
 A file with an empty sum had its writer killed: SQLite rolls back an open transaction, and everything is checked
 once. A file that its sum does not fit is damaged, and is made anew. The sum of a large file has no crc32: there each
 row has its own, and the rest is checked once a day.
+
+A catalog of very many runs is written to a draft, a file of its own without journal, syncs and most indexes. These
+follow at the end, and it takes the place of the empty catalog under the exclusive lock.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from naiad import clock, ids
 from naiad.storage.local.layout import open_lock
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import Database, open_locked
-from naiad.storage.sql.values import BEGIN, FORMAT_OF, TABLES
+from naiad.storage.sql.values import BEGIN, FORMAT_OF, MADE, REVISION, TABLES
 
 FORMAT = 10
 WHOLE_BYTES = 64 * 1024 * 1024
@@ -45,6 +48,13 @@ READ_BYTES = 1024 * 1024
 SUM_BYTES = 160
 """Room for all numbers of a sum."""
 BESIDE = ("-journal", "-wal", "-shm")
+DRAFT = ".draft-"
+ABANDONED_SECONDS = 3600.0
+"""A draft that was not written for so long was left by a process that was killed."""
+LARGE_CACHE = "PRAGMA cache_size=-65536"
+"""Up to 64 MB of pages, not 2: thousands of new runs touch most pages of an index many times."""
+UNSAFE = ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF")
+"""A draft, which begins anew after an error, needs no way back, and is synced once at the end."""
 _proven: dict[Path, tuple[tuple[object, ...], float]] = {}
 
 
@@ -59,6 +69,10 @@ class Sum(NamedTuple):
     inode: int = 0
     written: int = 0
     changed: int = 0
+
+
+class NotEmpty(Exception):
+    """The catalog that a draft was to replace has something in it."""
 
 
 class CatalogFile:
@@ -102,13 +116,63 @@ class CatalogFile:
             # to be checked.
             os.ftruncate(lock, 0)
             with self._engine.begin() as connection:
-                # Up to 64 MB of pages, not 2: thousands of new runs touch most pages of an index many times. A read
-                # scans each page once, and servers have several at a time.
-                connection.raw.execute("PRAGMA cache_size=-65536")
+                # Not for a read, which scans each page once: servers have several at a time.
+                connection.raw.execute(LARGE_CACHE)
                 yield connection
             self._write_sum(lock, checked)
         finally:
             _unlock(lock)
+
+    @contextlib.contextmanager
+    def draft(self, made: str) -> Iterator[Database]:
+        """A new catalog, which takes the place of the empty one at the end of the block.
+
+        Args:
+            made: that of the empty one, and of the draft.
+
+        Raises:
+            NotEmpty: another process has written to the catalog meanwhile, or made another one.
+            OSError: this user may not write the store.
+        """
+        self._remove_abandoned()
+        path = self.path.with_name(f"{self.path.name}{DRAFT}{ids.new_uid()}")
+        draft = Database(functools.partial(_connect_draft, path), is_kept=True)
+        try:
+            begin(draft, made, is_indexed=False)
+            yield draft
+            with draft.begin() as connection:
+                connection.make_indexes(TABLES)
+            draft.dispose()
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+            self._replace(path, made)
+        finally:
+            draft.dispose()
+            path.unlink(missing_ok=True)
+
+    def _replace(self, path: Path, made: str) -> None:
+        lock = self._lock(fcntl.LOCK_EX)
+        try:
+            if not self._is_proven(lock):
+                raise NotEmpty
+            with self._engine.begin() as connection:
+                if connection.value(MADE) != made or connection.value(REVISION):
+                    raise NotEmpty
+            checked = _read_sum(lock).checked
+            os.ftruncate(lock, 0)  # as in `writing`
+            try:
+                path.replace(self.path)
+            except FileNotFoundError as error:  # taken for an abandoned one, as after an hour of sleep
+                raise NotEmpty from error
+            self._write_sum(lock, checked)
+        finally:
+            _unlock(lock)
+
+    def _remove_abandoned(self) -> None:
+        with contextlib.suppress(OSError):
+            for path in self.path.parent.glob(f"{self.path.name}{DRAFT}*"):
+                if clock.now() > path.stat().st_mtime + ABANDONED_SECONDS:
+                    path.unlink()
 
     def discard(self) -> None:
         """Throw it away; nothing is lost by that.
@@ -210,7 +274,7 @@ class CatalogFile:
                 self._write_sum(lock, round(clock.now()))
                 return
         self._discard(lock)
-        begin(self._engine)
+        begin(self._engine, ids.new_uid())
         self._write_sum(lock, round(clock.now()))
 
     def _is_file(self) -> bool:
@@ -299,11 +363,20 @@ def _engine_of(path: Path) -> Database:
     return open_locked(path)
 
 
-def begin(engine: Database) -> None:
+def _connect_draft(path: Path) -> sqlite3.Connection:
+    """Connect to a new file that this process alone uses, and that is thrown away if it is not completed."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))  # SQLite ignores the umask
+    connection = sqlite3.connect(path, isolation_level=None)
+    for setting in (*UNSAFE, LARGE_CACHE):
+        connection.execute(setting)
+    return connection
+
+
+def begin(engine: Database, made: str, *, is_indexed: bool = True) -> None:
     """Make the tables of a catalog."""
     with engine.begin() as connection:
-        connection.make(TABLES)
-        connection.run(BEGIN, format=FORMAT, listed="", made=ids.new_uid(), revision=0)
+        connection.make(TABLES, is_indexed=is_indexed)
+        connection.run(BEGIN, format=FORMAT, listed="", made=made, revision=0)
 
 
 def _flock(lock: int, how: int, until: float) -> bool:
