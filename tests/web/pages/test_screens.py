@@ -507,6 +507,7 @@ def test_pixel_under_the_pointer_is_told(look: Any, served: Any, until: Any, set
     page = look.open("/p/digits/runs/DIGITS-52/images?step=0")
     settled(page, until)
     tile = page.locator(".tile", has=page.locator("figcaption", has_text="samples/input")).first
+    until(page, "[...document.querySelectorAll('.tile img')].every(image => image.complete && image.naturalWidth)")
     box = tile.locator("img").bounding_box()
     tile.locator("img").hover(position={"x": box["width"] / 2, "y": box["height"] / 3})
     told = re.fullmatch(r"x (\d+), y (\d+): (\d+)", tile.locator(".pixel").inner_text())
@@ -519,6 +520,25 @@ def test_pixel_under_the_pointer_is_told(look: Any, served: Any, until: Any, set
     assert image.convert("L").getpixel((int(told[1]), int(told[2]))) == int(told[3])
     page.mouse.move(0, 0)
     until(page, "!document.querySelector('.pixel')")
+
+
+def test_pixel_is_told_where_the_pointer_rested_before_the_image_came(fresh: Any, until: Any) -> None:
+    page, held = fresh.page, []
+    of_image = re.compile(r"/api/v1/file\?.*samples.*input")
+    page.route(of_image, lambda route: held.append(route))  # noqa: PLW0108 - playwright marks what it is given
+    page.goto(f"{fresh.origin}/p/digits/runs/DIGITS-52/images?step=0")
+    view = page.locator(".tile", has=page.locator("figcaption", has_text="samples/input")).first.locator(".view")
+    box = view.bounding_box()
+    view.hover(position={"x": box["width"] / 2, "y": box["height"] / 3})
+    while not held:
+        page.wait_for_timeout(25)
+    before = view.locator(".pixel").count()
+    for route in held:
+        route.continue_()
+    told = view.locator(".pixel").inner_text()
+
+    assert 0 == before
+    assert re.fullmatch(r"x \d+, y \d+: \d+", told)
 
 
 def test_color_of_a_run_is_chosen_for_all_screens(look: Any, until: Any, settled: Any) -> None:

@@ -120,15 +120,20 @@ export function View({ picture, frame, onFrame, pixelated = false, height }) {
     element.addEventListener("pointerup", () => element.removeEventListener("pointermove", moved), { once: true });
   };
   const [under, setUnder] = useState("");
+  const pointer = useRef(null); // it may come to rest here before the image is there, or while another takes its place
   const look = (event) => {
+    pointer.current = event;
     const img = box.current.querySelector("img");
-    if (img?.complete && img.naturalWidth) setUnder(pixel(img, event));
+    setUnder(event && img?.complete && img.naturalWidth ? pixel(img, event) : "");
   };
   const zoomed = now.scale > 1;
-  return html`<div class="view" ref=${box} onPointerDown=${drag} onPointerMove=${look} onPointerLeave=${() => setUnder("")} style=${height ? { height } : undefined}>
+  return html`<div class="view" ref=${box} onPointerDown=${drag} onPointerMove=${look} onPointerLeave=${() => look(null)} style=${height ? { height } : undefined}>
     ${picture.isMissing ? html`<span class="faint">nothing at this step</span>` : error ? html`<span class="bad-text">${error}</span>`
       : url ? html`<img src=${url} alt=${picture.caption || picture.title} draggable=${false} class=${cls((pixelated || (real && Math.max(real.w, real.h) <= 64) || now.scale >= 4) && "pixelated")}
-        onLoad=${(event) => setReal({ w: event.target.naturalWidth, h: event.target.naturalHeight })}
+        onLoad=${(event) => {
+          setReal({ w: event.target.naturalWidth, h: event.target.naturalHeight });
+          look(pointer.current);
+        }}
         onError=${() => setError("The browser cannot show this image.")}
         style=${zoomed ? { transform: `translate(${now.x * 100}%, ${now.y * 100}%) scale(${now.scale})` } : undefined} />`
       : html`<${Skeleton} lines=${2} label="Loading image" />`}${under && html`<output class="pixel number">${under}</output>`}
