@@ -18,7 +18,7 @@ from naiad.ids import new_uid
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.store import Store as Folder
-from naiad.storage.opening import database_upkeep
+from naiad.storage.opening import database, database_upkeep
 from naiad.storage.postgres import folding
 from naiad.storage.postgres.connection import RunDatabase, open_database
 from naiad.storage.postgres.folding import Folder as RunFolder
@@ -134,6 +134,10 @@ def test_chart_of_very_many_points_reads_few_rows(
         run["loss"].extend(new)
         values += new
         number = folded(cluster, folds, run)
+    new = [float(step % 977) for step in range(len(values), len(values) + 1_200)]
+    run["loss"].extend(new)
+    values += new
+    folded(cluster, folds, run)
     [(pieces, count)] = cluster.ask(coarse, number)
     assert 64 == pieces
     assert count >= 64 * 600
@@ -142,11 +146,22 @@ def test_chart_of_very_many_points_reads_few_rows(
     cluster.ask(f"update {covered.replace(' where', ' set pyramid = null where')}", number)
     reader = RemoteStore(cluster.url, Folder(tmp_path / "empty")).reader(RunId(run._run.uid, RUN))
     found = reader.chart("loss", 2)
+    # Zoomed in on the points behind the window, whose own pyramids are not read either.
+    own, receiving = database(cluster.postgres.url, cluster.objects.url)
+    zoomed = own.reader(RunId(run._run.uid, RUN)).chart("loss", len(values) // 256, start=count + 10.0)
     for key, pyramid in kept:
         cluster.ask("update naiad.run_chunk set pyramid = %s where run = %s and key = %s", pyramid, number, key)
+    inside = own.reader(RunId(run._run.uid, RUN)).chart("loss", len(values) // 256, start=600.0, stop=1_000.0)
+    own.close()
+    receiving.close()
     run.stop()
     wait_for(lambda: cluster.is_settled(run._run.uid) and cluster.ask(coarse, number) == [], "the merge")
 
+    for each in (zoomed, inside):
+        assert (len(values), sum(values)) == (each.finite.sum(), pytest.approx(float((each.mean * each.finite).sum())))
+    assert 0 < (zoomed.steps < count).sum() < 10
+    assert 2 < (zoomed.steps >= count).sum()
+    assert 100 < len(inside.steps)
     assert (len(values), 0.0, 976.0) == (found.finite.sum(), found.minimum.min(), found.maximum.max())
     assert sum(values) == pytest.approx(float((found.mean * found.finite).sum()))
 

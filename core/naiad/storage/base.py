@@ -340,8 +340,18 @@ class RunReader(Protocol):
         facts = (finite.min(), finite.max(), finite.mean(), finite.var()) if len(finite) else (None,) * 4
         return [None if each is None else float(each) for each in (values[-1] if len(values) else None, *facts)]
 
-    def chart(self, path: str, buckets: int = 1000) -> Chart:
-        """Return a float series in at most about `buckets` stretches. No spike is lost."""
+    def chart(
+        self,
+        path: str,
+        buckets: int = 1000,
+        *,
+        start: float | None = None,  # noqa: ARG002 (all of it is as fine)
+        stop: float | None = None,  # noqa: ARG002 (all of it is as fine)
+    ) -> Chart:
+        """Return a float series in at most about `buckets` stretches. No spike is lost.
+
+        Steps `start` and `stop`: those before and after them may be in fewer stretches, where that is quicker.
+        """
         import numpy as np
 
         steps, values, _times = self.points(path)

@@ -414,7 +414,8 @@ def _stretches(reader: RunReader, path: str, takes: ChartWanted, count: int) -> 
         low, high = (each if each is not None else end for each, end in ((takes.from_, -inf), (takes.to, inf)))
         if int(((found.x >= low) & (found.x <= high)).sum()) >= least:
             return found
-    return drawing.Heights(*reader.chart(path, count // FINEST))
+    # Of a very long series only in the range: elsewhere its stretches stay as coarse as there are some.
+    return drawing.Heights(*reader.chart(path, count // FINEST, start=takes.from_, stop=takes.to))
 
 
 def _curve(reader: RunReader, path: str, takes: ChartWanted, facts: Facts | None = None) -> Curve:

@@ -465,8 +465,10 @@ class Reader:
         """
         return self._view.states(kinds)
 
-    def chart(self, path: str, buckets: int = 1000) -> Chart:
+    def chart(self, path: str, buckets: int = 1000, *, start: float | None = None, stop: float | None = None) -> Chart:
         """A float series in at most about `buckets` stretches; no spike is lost, and long series are not decoded.
+
+        Steps `start` and `stop`: those before and after them may be in fewer stretches, of coarser pyramids.
 
         Raises:
             MissingField: there is none at this path.
@@ -474,13 +476,17 @@ class Reader:
         """
         from naiad.storage.local.index import series
 
+        is_part = start is not None or stop is not None
+
         def draw(state: FieldState) -> Chart:
             # Pyramids have 256 points an item, so they serve only where a bucket is at least that wide; and they know
             # of no rewind.
             if state.series.count >= buckets * series.DECODED_PER_BUCKET and self._hidden(state) is None:
                 tail = self._view.tail_of(state)
                 is_coarse = state.series.count >= buckets * series.COARSE_PER_BUCKET
-                rows = self._view.rows(state, "coarse_pyramids" if is_coarse else "pyramids")
+                rows = self._view.rows(state, "coarse_pyramids" if is_coarse or is_part else "pyramids")
+                if not is_coarse and is_part:
+                    rows = self._finer(state, rows, start, stop)
                 # Nearly always the last few points that were folded; more of them do not make it worth while.
                 scattered = state.pieces - sum(row.pieces for row in rows)
                 packs = self._view.rows(state, "packs") if 0 < scattered <= len(rows) else []
@@ -491,6 +497,20 @@ class Reader:
             return Chart(*series.cut(self._points(state, needs_times=False)[0], buckets))
 
         return self._series(path, draw, POINTS)
+
+    def _finer(self, state: FieldState, rows: list[Any], start: float | None, stop: float | None) -> list[Any]:
+        """Return rows of pyramids, with those of the chunks where coarser ones reach into a range of steps.
+
+        Raises:
+            DamagedData: a pyramid is not as it was written.
+        """
+        from naiad.storage.local.index import series
+
+        inside = series.coarse_within(state, rows, start, stop, self._view.damage)
+        if inside is None:
+            return rows
+        first, last, numbers = inside
+        return [*rows[:first], *self._view.rows(state, "pyramids", numbers), *rows[last + 1 :]]
 
     def last(self, path: str, *kinds: str) -> Last | None:
         """The last point of a series, None of an empty one.

@@ -73,9 +73,9 @@ class PostgresIndex(Index):
         both = zip(rows, content[: len(rows)], content[len(rows) :], strict=True)
         return typed([ChunkRow._make((*row[:3], pyramid, data)) for row, pyramid, data in both], CHUNK_TYPES)
 
-    def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
+    def pyramids(self, connection: Connection, field_id: int, numbers: range = EVERY_CHUNK) -> list[Any]:
         """The same without the points; raises as `chunks`."""
-        return typed(self._fine(connection, field_id, EVERY_CHUNK, []), PYRAMID_TYPES)
+        return typed(self._fine(connection, field_id, numbers, []), PYRAMID_TYPES)
 
     def packs(self, connection: Connection, field_id: int) -> list[Any]:
         """The packs that may hold points of a field, without damaged ones; raises as `chunks`."""

@@ -139,7 +139,14 @@ class RemoteReader(RunReader):
         found: Sequence[float | None] = self._ask("aspects", path=path)
         return found
 
-    def chart(self, path: str, buckets: int = 1000) -> Chart:
+    def chart(
+        self,
+        path: str,
+        buckets: int = 1000,
+        *,
+        start: float | None = None,  # noqa: ARG002 (an older server takes none)
+        stop: float | None = None,  # noqa: ARG002 (likewise)
+    ) -> Chart:
         """Return a float series in at most about `buckets` stretches."""
         found: Chart = self._ask("chart", path=path, buckets=buckets)
         return found

@@ -318,14 +318,14 @@ class Index:
         rows = connection.run(_CHUNK_HEADS, low=low, high=low + (1 << FIELD_SHIFT))
         return typed(map(ChunkHead._make, rows), CHUNK_HEAD_TYPES)
 
-    def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
+    def pyramids(self, connection: Connection, field_id: int, numbers: range = EVERY_CHUNK) -> list[Any]:
         """The same without the points.
 
         Raises:
             DatabaseError: some of them cannot be read.
         """
         low = chunk_key(field_id, 0)
-        rows = connection.run(_PYRAMIDS, low=low, high=low + (1 << FIELD_SHIFT))
+        rows = connection.run(_PYRAMIDS, low=low + numbers.start, high=low + numbers.stop)
         return typed(starmap(PyramidRow, rows), PYRAMID_TYPES)
 
     def coarse_pyramids(self, connection: Connection, field_id: int) -> list[Any]:

@@ -354,12 +354,44 @@ def read_heights(
     if bool((joined[1:] < joined[:-1]).any()):
         return None
     low, high, total, finite = (np.concatenate(column) for column in zip(*columns, strict=True))
-    # By their points, since some items stand for many more than others. Equal ones once: reduceat would give a bucket
-    # without points the value of its first place.
+    # By their points, since some items stand for many more than others; such a one is all of several buckets. Equal
+    # ones once: reduceat would give a bucket without points the value of its first place.
     ends = np.cumsum(np.maximum(finite, 1))
-    places = np.linspace(0, ends[-1], min(buckets, len(joined)), endpoint=False)
+    places = np.linspace(0, ends[-1], buckets, endpoint=False)
     starts = np.unique(np.searchsorted(ends, places, "right"))
     return _reduce(joined[starts], _or(low, np.inf), _or(high, -np.inf), total, finite, starts)
+
+
+def coarse_within(
+    state: FieldState, rows: list[Any], start: float | None, stop: float | None, refuse: Refusal
+) -> tuple[int, int, range] | None:
+    """Return the places of the first and the last coarser pyramid that reach into a range of steps; None without one.
+
+    With them come the numbers of the chunks from the first to the last.
+
+    Raises:
+        DamagedData: a pyramid is not as it was written.
+    """
+    found = []
+    for place, row in enumerate(rows):
+        if row.pieces == 1:
+            continue
+        is_after = stop is not None and _first_step(state, row, refuse) > stop
+        behind = rows[place + 1] if place + 1 < len(rows) else None
+        is_before = start is not None and behind is not None and _first_step(state, behind, refuse) < start
+        if not is_before and not is_after:
+            found.append(place)
+    if not found:
+        return None
+    first, last = (rows[place].key & ((1 << FIELD_SHIFT) - 1) for place in (found[0], found[-1]))
+    return found[0], found[-1], range(first, last + rows[found[-1]].pieces)
+
+
+def _first_step(state: FieldState, row: Any, refuse: Refusal) -> float:
+    try:
+        return float(decode_pyramid(row.pyramid or b"").steps[0])
+    except ChunkDamaged as error:
+        raise refuse(state.path, INDEX, str(error)) from error
 
 
 def _bucketed(values: Reals, starts: Ints) -> list[npt.NDArray[Any]]:
