@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -48,29 +51,78 @@ def shared(store: Path) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def run_as(user: int, *command: str, cwd: Path, group: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program as a user; of a store only what is named, or lies in the folder, counts."""
+INTERPRETER = """
+import json, os, socket, sys
+import naiad, naiad.cli
+
+requests = socket.socket(fileno=int(sys.argv[1]))
+while True:
+    text, files, _flags, _address = socket.recv_fds(requests, 1 << 20, 2)
+    if not text:
+        sys.exit()
+    child = os.fork()
+    if not child:
+        break
+    for file in files:
+        os.close(file)
+    requests.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+requests.close()
+folder, environment, program, arguments = json.loads(text)
+for number, file in enumerate(files, 1):
+    os.dup2(file, number)
+    os.close(file)
+os.environ.clear()
+os.environ.update(environment)
+os.chdir(folder)
+sys.argv = ["-c", *arguments]
+exec(program)
+"""
+"""A program that forks for each request: the child runs the text that it is sent, to the end of an interpreter."""
+
+
+def line_as(user: int, *words: str) -> list[str]:
+    """The line that starts a program as a user of the group; Eve is in none."""
+    group = EVE if user == EVE else GROUP
+    return ["setpriv", "--reuid", str(user), "--regid", str(group), "--clear-groups", sys.executable, *words]
+
+
+@functools.cache
+def interpreter_of(user: int) -> socket.socket:
+    """Start INTERPRETER once for a user, since the tests run about 150 programs; it ends with this process."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.set_inheritable(True)
+    # No Popen, since the collection of garbage would warn that it still runs.
+    os.spawnvp(os.P_NOWAIT, "setpriv", line_as(user, "-c", INTERPRETER, str(theirs.fileno())))
+    theirs.close()
+    return ours
+
+
+def environment_of(home: Path) -> dict[str, str]:
+    """The environment of a program; of a store only what is named, or lies in the folder, counts."""
     known = {name: value for name, value in os.environ.items() if name != "NAIAD_STORE"}
-    return subprocess.run(
-        ["setpriv", "--reuid", str(user), "--regid", str(group or user), "--clear-groups", *command],
-        env={**known, "HOME": str(cwd), "NAIAD_SMALL_RUN_RECORDS": "4096"},  # so that LONG makes an index
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return {**known, "HOME": str(home), "NAIAD_SMALL_RUN_RECORDS": "4096"}  # so that LONG makes an index
+
+
+def run_as(user: int, program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a text of Python as a user of the group; Eve is in none."""
+    request = json.dumps([str(cwd), environment_of(cwd), program, arguments]).encode()
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+        files = [printed.fileno(), errors.fileno()]
+        socket.send_fds(interpreter_of(user), [request], files)
+        status = int(interpreter_of(user).recv(100))
+        texts = [os.pread(file, 1 << 24, 0).decode() for file in files]
+    return subprocess.CompletedProcess([program, *arguments], status, *texts)
 
 
 @pytest.fixture
 def as_user(shared: Path) -> As:
     """Run a program text after PRELUDE as a user of the group (Eve: of none) with umask 002."""
-    if run_as(EVE, sys.executable, "-c", "import naiad", cwd=shared).returncode:
+    line = line_as(EVE, "-c", "import naiad")
+    if subprocess.run(line, env=environment_of(shared), cwd=shared, capture_output=True, check=False).returncode:
         pytest.skip("other users may not read this interpreter")
 
     def run(user: int, program: str, *, umask: str = "002") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", PRELUDE + program, umask, str(shared / "st")]
-        return run_as(user, *command, cwd=shared, group=EVE if user == EVE else GROUP)
+        return run_as(user, PRELUDE + program, umask, str(shared / "st"), cwd=shared)
 
     return run
 
@@ -83,8 +135,7 @@ def succeed(done: subprocess.CompletedProcess[str]) -> str:
 def command(user: int, shared: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the `naiad` command with the umask of the group."""
     program = "import os; os.umask(0o002); from naiad.cli import main; main()"
-    line = [sys.executable, "-c", program, "--store", str(shared / "st"), *words]
-    return run_as(user, *line, cwd=shared, group=EVE if user == EVE else GROUP)
+    return run_as(user, program, "--store", str(shared / "st"), *words, cwd=shared)
 
 
 BEGINS = """
@@ -165,12 +216,11 @@ with naiad.init_run(store=store, project="p", custom_run_id="both") as run:
 """
     programs = [
         subprocess.Popen(
-            ["setpriv", "--reuid", str(user), "--regid", str(GROUP), "--clear-groups", sys.executable, "-c",
-             PRELUDE + logs, "002", str(shared / "st")],
+            line_as(user, "-c", PRELUDE + logs, "002", str(shared / "st")),
             cwd=shared,
         )
         for user in (ANN, BOB)
-    ]  # fmt: skip
+    ]
     assert [0, 0] == [program.wait(60) for program in programs]
 
     with naiad.init_run(with_id="P-1", store=shared / "st", mode="read-only") as run:
@@ -337,7 +387,7 @@ def test_store_of_another_user_in_a_folder_of_all_is_used_only_if_named(shared: 
     assert "NotPermitted" in refused.stderr
     succeed(as_user(EVE, begins.format("store='.naiad'")))
     succeed(as_user(EVE, "os.environ['NAIAD_STORE'] = '.naiad'; " + begins.format("")))
-    listed = run_as(EVE, sys.executable, "-c", "from naiad.cli import main; main()", "ls", cwd=shared)
+    listed = run_as(EVE, "from naiad.cli import main; main()", "ls", cwd=shared)
     assert 1 == listed.returncode
     assert "belongs to another user" in listed.stderr
     assert "Traceback" not in listed.stderr
