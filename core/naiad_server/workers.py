@@ -155,8 +155,8 @@ def _archive_rows(folder: RunFolder, is_over: Callable[[], bool]) -> None:
     while not is_over():
         try:
             if time.monotonic() >= analyze_at:
-                folder.analyze()
                 analyze_at = time.monotonic() + ANALYZE_SECONDS
+                _make_statistics(folder)
             if not folder.archive():
                 _pause(REST_SECONDS, is_over)
             back_off = BACK_OFF_SECONDS
@@ -164,6 +164,14 @@ def _archive_rows(folder: RunFolder, is_over: Callable[[], bool]) -> None:
             _log.warning("Old rows stay in the database for now: %s", error)
             _pause(back_off, is_over)
             back_off = min(2 * back_off, LONGEST_BACK_OFF)
+
+
+def _make_statistics(folder: RunFolder) -> None:
+    """Let the database plan by what its tables hold now; an operator's time limits may forbid it, and nothing stops."""
+    try:
+        folder.analyze()
+    except StorageError as error:
+        _log.warning("Statistics of the catalog could not be made, so pages of long tables may be slow: %s", error)
 
 
 def _pause(seconds: float, is_over: Callable[[], bool]) -> None:

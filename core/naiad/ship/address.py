@@ -90,13 +90,17 @@ def is_safe(url: str, server: str) -> bool:
     (False, False)
     >>> is_safe("https://127.1:8080/x", "https://naiad.example.org"), is_safe("http://[::1]/x", "http://localhost:8080")
     (False, True)
+    >>> is_safe("https://%6cocalhost/x", "https://naiad.example.org")
+    False
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
         return False
-    if not host or parts.scheme not in ("https", "http"):
+    # Such a host becomes another one before it is connected to: "%6cocalhost" is "localhost".
+    is_plain = host.isascii() and "%" not in host
+    if not host or not is_plain or parts.scheme not in ("https", "http"):
         return False
     # A name elsewhere that resolves to this machine gets no further: without TLS only NAIAD_ALLOW_HTTP permits it, and
     # with TLS no program here has a certificate for it.

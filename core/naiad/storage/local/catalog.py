@@ -115,6 +115,7 @@ class Catalog(SqlCatalog):
         """Whether others read what is noted here: only then may a mark go."""
         self._draft: Database | None = None
         """The catalog that is written instead of the file while it is made anew."""
+        self._may_draft = True
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""
@@ -247,8 +248,9 @@ class Catalog(SqlCatalog):
         gone = [uid for uid in known if uid not in watched]
         looked = ((uid, kind) for uid, kind in watched.items() if uid not in trusted)
         stale = list(self._stale(looked, marks, known))
+        may_draft = self._may_draft and self._is_file and len(stale) >= MANY
         bar = showing(self.progress_bar, "Reading runs", len(stale), unit=" runs") if len(stale) > BATCH else NO_BAR
-        with bar as report, self._drafting() if is_new and len(stale) >= MANY and self._is_file else NO_DRAFT:
+        with bar as report, self._drafting() if is_new and may_draft else NO_DRAFT:
             # Of many runs more go into one transaction: each ends with syncs of the disk and a crc of the file.
             most = BATCH if len(stale) < MANY else LARGE_BATCH
             entries: list[Entry] = []
@@ -274,12 +276,15 @@ class Catalog(SqlCatalog):
         """Write what follows to a draft, which becomes the catalog at the end.
 
         Raises:
-            MadeAnew: another process was quicker.
+            MadeAnew: another process was quicker, or the draft failed, and the file is to be written itself.
         """
         try:
             with self._file.draft(self._made) as self._draft:
                 yield
         except NotEmpty as error:
+            raise MadeAnew from error
+        except OperationalError as error:  # such as no room for sorting the rows of an index
+            self._may_draft = False
             raise MadeAnew from error
         finally:
             self._draft = None

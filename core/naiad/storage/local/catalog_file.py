@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import math
 import os
 import sqlite3
 import stat
@@ -49,8 +50,8 @@ SUM_BYTES = 160
 """Room for all numbers of a sum."""
 BESIDE = ("-journal", "-wal", "-shm")
 DRAFT = ".draft-"
-ABANDONED_SECONDS = 3600.0
-"""A draft that was not written for so long was left by a process that was killed."""
+DRAFT_SECONDS = 120.0
+"""How long to wait for the draft of another process, which has most of it done before this one has begun."""
 LARGE_CACHE = "PRAGMA cache_size=-65536"
 """Up to 64 MB of pages, not 2: thousands of new runs touch most pages of an index many times."""
 UNSAFE = ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF")
@@ -130,25 +131,37 @@ class CatalogFile:
         Args:
             made: that of the empty one, and of the draft.
 
+        One process makes it, others wait for that as long as it is likely to end.
+
         Raises:
             NotEmpty: another process has written to the catalog meanwhile, or made another one.
             OSError: this user may not write the store.
         """
-        self._remove_abandoned()
+        self._await_drafts()
+        self._refuse_filled(made)
         path = self.path.with_name(f"{self.path.name}{DRAFT}{ids.new_uid()}")
         draft = Database(functools.partial(_connect_draft, path), is_kept=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # SQLite ignores the umask
         try:
+            _flock(lock, fcntl.LOCK_EX, math.inf)
+            self._remove_drafts_left_by_kills(path)
             begin(draft, made, is_indexed=False)
             yield draft
+            self._refuse_filled(made)
             with draft.begin() as connection:
                 connection.make_indexes(TABLES)
             draft.dispose()
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
+            os.fsync(lock)
             self._replace(path, made)
         finally:
             draft.dispose()
             path.unlink(missing_ok=True)
+            _unlock(lock)
+
+    def _refuse_filled(self, made: str) -> None:
+        with self.reading() as connection:
+            if connection.value(MADE) != made or connection.value(REVISION):
+                raise NotEmpty
 
     def _replace(self, path: Path, made: str) -> None:
         lock = self._lock(fcntl.LOCK_EX)
@@ -162,17 +175,27 @@ class CatalogFile:
             os.ftruncate(lock, 0)  # as in `writing`
             try:
                 path.replace(self.path)
-            except FileNotFoundError as error:  # taken for an abandoned one, as after an hour of sleep
+            except FileNotFoundError as error:  # removed as an abandoned one, where locks do not hold
                 raise NotEmpty from error
             self._write_sum(lock, checked)
         finally:
             _unlock(lock)
 
-    def _remove_abandoned(self) -> None:
-        with contextlib.suppress(OSError):
-            for path in self.path.parent.glob(f"{self.path.name}{DRAFT}*"):
-                if clock.now() > path.stat().st_mtime + ABANDONED_SECONDS:
+    def _await_drafts(self) -> None:
+        """Wait until other processes have finished their drafts, for so long as one mostly takes."""
+        until = clock.monotonic() + DRAFT_SECONDS
+        for path in self._drafts():
+            _is_unlocked(path, until)
+
+    def _remove_drafts_left_by_kills(self, own: Path) -> None:
+        """Remove those that no process has locked, if that of this process shows that locks hold here."""
+        if not _is_unlocked(own):
+            for path in filter(_is_unlocked, self._drafts()):
+                with contextlib.suppress(OSError):  # another process did it
                     path.unlink()
+
+    def _drafts(self) -> Iterator[Path]:
+        return self.path.parent.glob(f"{self.path.name}{DRAFT}*")
 
     def discard(self) -> None:
         """Throw it away; nothing is lost by that.
@@ -364,8 +387,7 @@ def _engine_of(path: Path) -> Database:
 
 
 def _connect_draft(path: Path) -> sqlite3.Connection:
-    """Connect to a new file that this process alone uses, and that is thrown away if it is not completed."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))  # SQLite ignores the umask
+    """Connect to a file that this process alone uses, and that is thrown away if it is not completed."""
     connection = sqlite3.connect(path, isolation_level=None)
     for setting in (*UNSAFE, LARGE_CACHE):
         connection.execute(setting)
@@ -391,6 +413,18 @@ def _flock(lock: int, how: int, until: float) -> bool:
             return True  # a file system without locks: there SQLite's own are all there is
         else:
             return True
+
+
+def _is_unlocked(path: Path, until: float = -math.inf) -> bool:
+    """Whether a draft can be locked, at once or until then. One that is gone, or another user's, cannot."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _flock(lock, fcntl.LOCK_EX, until)
+    finally:
+        _unlock(lock)
 
 
 def _unlock(lock: int) -> None:

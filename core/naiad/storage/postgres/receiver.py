@@ -441,7 +441,8 @@ class Receiver:
             version = migrating.migrate(self._engine)
         except (psycopg.Error, SQLAlchemyError) as error:
             raise refusal(error) from error
-        statistics.analyze(self._engine)
+        with contextlib.suppress(StorageError):  # the tables are there; workers make the statistics later
+            statistics.analyze(self._engine)
         return version
 
     def problem(self) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Engine
 
 from naiad import clock
 from naiad.container_kinds import RunId, kind_named
-from naiad.errors import DamagedData, DamageWarning
+from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.kinds import POINTS, TEXTS
 from naiad.refs import FileRef
 from naiad.storage.base import Store
@@ -230,7 +230,8 @@ class Upkeep:
         """
         with transaction(self._engine) as raw:
             raw.execute("update naiad.about set epoch = md5(random()::text || clock_timestamp()::text)")
-        statistics.analyze(self._engine)  # a restore may have left none
+        with contextlib.suppress(StorageError):  # workers make them later
+            statistics.analyze(self._engine)  # a restore may have left none
 
     def close(self) -> None:
         """Close the connections."""

@@ -151,15 +151,16 @@ def unchanged(path: Path) -> Iterator[bool]:
     It is for a user who may only read the database, and where one change lasts longer than `BUSY_SECONDS`.
     """
     connection: sqlite3.Connection | None = None
-    with holding_forks(), contextlib.suppress(sqlite3.Error):
-        if os.access(path, os.W_OK) and _is_shared(path):
-            connection = _connect(f"file:{quote(os.fsencode(path))}?mode=rw")  # of a missing one nothing is made
-            connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection is not None and connection.in_transaction
-    finally:
-        if connection is not None:
-            connection.close()
+    with holding_forks():  # a child that inherits the lock could never take it, nor close what holds it
+        with contextlib.suppress(sqlite3.Error):
+            if os.access(path, os.W_OK) and _is_shared(path):
+                connection = _connect(f"file:{quote(os.fsencode(path))}?mode=rw")  # of a missing one nothing is made
+                connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection is not None and connection.in_transaction
+        finally:
+            if connection is not None:
+                connection.close()
 
 
 def _made(path: Path) -> str:

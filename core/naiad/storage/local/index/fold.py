@@ -81,9 +81,9 @@ class Fold:
         try:
             return self._fold(list(sources))
         except sqlite3.Error as error:
-            # SQLite has no errno of the system; the message is the only sign of a full disk, for which another
-            # warning is given.
-            number = errno.ENOSPC if "full" in str(error) else errno.EIO
+            # SQLite has no errno of the system; the message is the only sign of a full disk, and of another process
+            # that has it locked, for which other warnings are given.
+            number = errno.ENOSPC if "full" in str(error) else errno.EBUSY if "locked" in str(error) else errno.EIO
             raise StorageError(f"SQLite cannot write its index {self._folder.index}: {error}", errno=number) from error
 
     def _fold(self, sources: list[Source[File]]) -> list[File]:

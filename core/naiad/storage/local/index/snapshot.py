@@ -28,6 +28,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from naiad import clock
 from naiad.cycles import search_paused
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
@@ -56,6 +57,8 @@ FREE_ATTEMPTS = 3
 """So often a run is read beside folds; from then on they wait."""
 ATTEMPTS = 50
 """So often it is read while folds wait, as far as they can be made to; then files are really missing."""
+WAIT_SECONDS = 30.0
+"""After that it is not read again: another process may keep it locked for ever."""
 MANY_FIELDS = 5_000
 """An index of more is compared with its seal, if it is short; then its fields are read as they are needed."""
 BYTES_A_FIELD = 4_096
@@ -262,17 +265,21 @@ class Snapshot:
         with holding_forks():
             from naiad.storage.local.index.index import without_folds
 
-        is_still = False
+        found: set[object] = set()
+        until = clock.monotonic() + WAIT_SECONDS
         for _attempt in range(ATTEMPTS):
             try:
                 with without_folds(self.folder) as is_still:
                     self._update()
                     return read()
             except (FileNotFoundError, _Moved):
+                found.add((self._seal_stamp, self._inode, self._folds))
                 self._folds = None
-        if not is_still:
+            if clock.monotonic() > until:
+                break
+        if not is_still and len(found) > 1:
             raise StorageError(
-                f"The {self.folder.kind.noun} in {self.folder.path} changed {ATTEMPTS} times while it was read.\n"
+                f"The {self.folder.kind.noun} in {self.folder.path} changed each time that it was read.\n"
                 "Read it again later, or as a user who may write there and so can make its program wait.",
                 errno=errno.EBUSY, filename=str(self.folder.path),
             )  # fmt: skip
