@@ -80,6 +80,17 @@ def test_pages_of_a_table_join(server: Server) -> None:
     assert len(set(whole)) == 13
 
 
+def test_rows_that_are_asked_for_by_id_are_those_that_exist(server: Server) -> None:
+    """A page asks for a row that changed, which may be deleted by then; the others have to be answered."""
+    uids, ids = (server.get("/table", limit=2)[name] for name in ("uids", "ids"))
+
+    found = server.get("/table", id=[uids[0], "01a1aec4c2fe6db67cfb06eaa8c1ce4e", "NO-1", ids[1]])
+    none = server.get("/table", id=["NO-1"])
+
+    assert sorted(ids) == sorted(found["ids"])
+    assert (0, []) == (none["total"], none["ids"])
+
+
 def test_page_after_another_one_goes_on_where_that_ended(server: Server) -> None:
     by = {"sort": ["train/metric_0:min", "sys/id"], "order": ["desc", "asc"]}
     whole = server.get("/table", **by)

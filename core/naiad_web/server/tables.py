@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -12,7 +13,7 @@ import msgspec
 
 from naiad.container_kinds import KINDS as CONTAINER_KINDS
 from naiad.container_kinds import RUN, ContainerKind, RunId
-from naiad.errors import InvalidQuery, NaiadError
+from naiad.errors import ContainerNotFound, InvalidQuery, NaiadError
 from naiad.integers import LARGEST
 from naiad.kinds import ASPECTS, KINDS, SYS, TAGS
 from naiad.query.criteria import both, children_of, not_trashed, top_level
@@ -306,8 +307,7 @@ def _tree(site: Site, takes: Wanted) -> Node | None:
     terms: list[Node] = []
     # By id, which the catalog has an index for; a uid or an old id is resolved first.
     if takes.id:
-        ids = {site.id_of(site.find(each)) for each in takes.id}
-        terms.append(OneOf(FieldName("sys/id", SYS["sys/id"]), tuple(sorted(ids))))
+        terms.append(OneOf(FieldName("sys/id", SYS["sys/id"]), tuple(sorted(_known(site, takes.id)))))
     if takes.model is not None:
         terms.append(Compare(FieldName("sys/model_id", SYS["sys/model_id"]), "=", takes.model))
     if takes.parent is not None:
@@ -322,6 +322,15 @@ def _tree(site: Site, takes: Wanted) -> Node | None:
     if group:
         terms += [_is_in_group(site, takes, column, value) for column, value in _group(group)]
     return both(terms)
+
+
+def _known(site: Site, names: Iterable[str]) -> set[str]:
+    """The ids of containers, of those that exist: a page may ask again for one that was deleted since."""
+    found = set()
+    for name in names:
+        with contextlib.suppress(ContainerNotFound):
+            found.add(site.id_of(site.find(name)))
+    return found
 
 
 def _group(given: str | list[tuple[str, Any]]) -> list[tuple[str, Any]]:
