@@ -118,7 +118,7 @@ def send(
 
 
 def _asked(client: Client, name: str, project: str, size: int) -> _Answer | None:
-    """Ask for the parts that are missing; None if this server, such as an older one beside another, gives none.
+    """Request the parts that are missing; None if this server, such as an older one beside another, gives none.
 
     Raises:
         ServerError: the server cannot be reached, or rejects it.

@@ -325,7 +325,7 @@ def _tree(site: Site, takes: Wanted) -> Node | None:
 
 
 def _known(site: Site, names: Iterable[str]) -> set[str]:
-    """The ids of containers, of those that exist: a page may ask again for one that was deleted since."""
+    """The ids of those containers that exist: one may have been deleted after a page listed it."""
     found = set()
     for name in names:
         with contextlib.suppress(ContainerNotFound):

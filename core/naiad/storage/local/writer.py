@@ -511,7 +511,7 @@ class Writer:
                 self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
 
     def _settle_again(self) -> None:
-        """Put files into their places that the disk refused before."""
+        """Put files into their places that the disk did not take before."""
         if self._ingest is not None:
             self._ingest.settle(())
 
