@@ -128,10 +128,10 @@ class CatalogFile:
     def draft(self, made: str) -> Iterator[Database]:
         """A new catalog, which takes the place of the empty one at the end of the block.
 
+        One process makes it; others wait, for at most `DRAFT_SECONDS`, until it is there.
+
         Args:
             made: that of the empty one, and of the draft.
-
-        One process makes it, others wait for that as long as it is likely to end.
 
         Raises:
             NotEmpty: another process has written to the catalog meanwhile, or made another one.

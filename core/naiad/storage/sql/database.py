@@ -148,7 +148,7 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
 def unchanged(path: Path) -> Iterator[bool]:
     """Keep others from changing a database in the block, whose content stays as it is. False where that is impossible.
 
-    It is for a user who may only read the database, and where one change lasts longer than `BUSY_SECONDS`.
+    A user who may only read it cannot do that, and no process can while a change lasts longer than `BUSY_SECONDS`.
     """
     connection: sqlite3.Connection | None = None
     with holding_forks():  # a child that inherits the lock could never take it, nor close what holds it

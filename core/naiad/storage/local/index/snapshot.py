@@ -54,11 +54,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FREE_ATTEMPTS = 3
-"""So often a run is read beside folds; from then on they wait."""
+"""How often a run is read beside folds, before they are made to wait."""
 ATTEMPTS = 50
-"""So often it is read while folds wait, as far as they can be made to; then files are really missing."""
+"""How often it is read while folds wait, where they can be made to; after that files are really missing."""
 WAIT_SECONDS = 30.0
-"""After that it is not read again: another process may keep it locked for ever."""
+"""After that it is not read again, since another process may keep its index locked for ever."""
 MANY_FIELDS = 5_000
 """An index of more is compared with its seal, if it is short; then its fields are read as they are needed."""
 BYTES_A_FIELD = 4_096
