@@ -233,7 +233,21 @@ def test_stream_needs_a_ticket_or_the_token(live: Server) -> None:
 
     assert (answer.status, b"event: hello" in first) == (200, True)
     assert live.send("GET", place, token=None).status == 401
-    assert live.send("GET", target("/events", run="LIVE-99")).status == 404
+
+
+def test_stream_goes_on_for_the_runs_that_exist(store: Path, live: Server) -> None:
+    """All tabs of a browser share a stream, and one of them may still show a run that was deleted."""
+    run = naiad.init_run(store=store, project="live", **QUIET)
+    name = run["sys/id"].fetch()
+    events = Events(live, run=["LIVE-99", name])
+    hello = events.until("hello")
+    run["train/loss"].append(0.5)
+    run.stop()
+    told = events.until("fields", of=lambda data: "train/loss" in data["grown"])
+    events.close()
+
+    assert ["LIVE-99"] == hello["missing"]
+    assert name == told["run"]
 
 
 def test_store_that_is_gone_is_said_in_one_sentence(store: Path, live: Server) -> None:

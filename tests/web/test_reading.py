@@ -201,6 +201,18 @@ def test_comparison_tells_what_differs(server: Server) -> None:
     assert all(row["differs"] for row in found["fields"])
 
 
+def test_comparison_of_a_deleted_run_has_the_columns_of_the_others(server: Server) -> None:
+    uid = "01a1aec4c2fe6db67cfb06eaa8c1ce4e"
+    found = server.get("/compare", run=["DIGITS-1", uid, FULL], prefix="params")
+    rows = {row["path"]: row for row in found["fields"]}
+
+    assert ["DIGITS-1", uid, FULL] == [run["id"] for run in found["runs"]]
+    assert [False, True, False] == ["error" in run for run in found["runs"]]
+    assert "RunNotFound" == found["runs"][1]["error"]["type"]
+    assert [None, None, str(2**60)] == rows["params/large"]["values"]
+    assert 404 == server.send("GET", target("/compare", run=[uid])).status
+
+
 def test_every_form_that_a_browser_plays_has_its_type() -> None:
     """Whatever the machine has in its table of types, which calls x.pt a file of a game console on some."""
     kinds = [(kind, media_of(each)) for kind in ("image", "audio", "video") for each in SHOWN_AS[kind].split()]

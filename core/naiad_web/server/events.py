@@ -27,7 +27,7 @@ from starlette.responses import StreamingResponse
 
 from naiad import clock
 from naiad.container_kinds import RunId
-from naiad.errors import NaiadError
+from naiad.errors import ContainerNotFound, NaiadError
 from naiad.kinds import ATOMS, DERIVED, KINDS, SERIES
 from naiad.storage.base import Store
 from naiad.storage.catalog import Changes, Summary
@@ -384,27 +384,37 @@ async def response(site: Site, takes: EventsWanted, request: Request) -> Streami
     """Begin a stream.
 
     Raises:
-        Problem: there are too many; a run is not there.
+        Problem: there are too many streams; the store cannot be read.
     """
     watchers: Watchers = request.state.watchers
     watcher = watchers.of(site)
     since = takes.last_event_id or request.headers.get("last-event-id", "")
     loop = asyncio.get_running_loop()
-    runs = await loop.run_in_executor(None, _found, site, takes.run)
+    runs, missing = await loop.run_in_executor(None, _found, site, takes.run)
     own = Subscription(frozenset(takes.project), frozenset(runs), tuple(takes.prefix))
     mark, missed = await watcher.join(own, since, RECENT_SECONDS if takes.age is None else takes.age)
-    hello = {"now": now(), "server": watcher.name, "resumed": bool(since)}
+    hello = {"now": now(), "server": watcher.name, "resumed": bool(since), "missing": missing}
     first = [_event("hello", hello, mark), *(_event(kind, data, mark) for kind, data in missed)]
     # nginx would gather the stream until its buffer is full, and deliver nothing for minutes.
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(_sent(watcher, own, first), 200, headers, "text/event-stream")
 
 
-def _found(site: Site, names: Sequence[str]) -> list[RunId]:
-    try:
-        return [site.find(name) for name in names]
-    except (NaiadError, OSError) as error:
-        raise problem_of(error, site.store) from None
+def _found(site: Site, names: Sequence[str]) -> tuple[list[RunId], list[Json]]:
+    """The runs with these names, and the names that no run has.
+
+    All tabs of a browser share a stream. One that still shows a deleted run must not end the events of the others.
+    """
+    found: list[RunId] = []
+    missing: list[Json] = []
+    for name in names:
+        try:
+            found.append(site.find(name))
+        except ContainerNotFound:
+            missing.append(name)
+        except (NaiadError, OSError) as error:
+            raise problem_of(error, site.store) from None
+    return found, missing
 
 
 async def _sent(watcher: Watcher, own: Subscription, first: Sequence[bytes]) -> AsyncIterator[bytes]:

@@ -22,7 +22,7 @@ from naiad.errors import (
     WrongVerb,
 )
 from naiad.storage.base import Store
-from naiad_web.server.answers import Problem
+from naiad_web.server.answers import Json, Problem
 from naiad_web.server.site import gone
 
 _log = logging.getLogger("naiad_web")
@@ -46,6 +46,11 @@ def problem_of(error: Exception, store: Store) -> Problem:
         return Problem(503, kind if isinstance(error, NaiadError) else "StorageError", what)
     _log.error("A request failed.", exc_info=error)
     return Problem(500, "InternalError", f"The server failed at this request: {type(error).__name__}.")
+
+
+def described(error: Exception) -> dict[str, Json]:
+    """The member `error` of one item in an answer whose other items are there."""
+    return {"type": type(error).__name__, "detail": str(error)}
 
 
 STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (

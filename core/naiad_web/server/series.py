@@ -22,6 +22,7 @@ from naiad_web.server.about import LIMITS, has_arrow, now
 from naiad_web.server.answers import Answer, Json, Problem, Stream, attachment, csv_lines, number, numbers, steps
 from naiad_web.server.parameters import Parameters
 from naiad_web.server.pieces import Pieces
+from naiad_web.server.problems import described
 from naiad_web.server.routes import Route
 from naiad_web.server.site import Site
 
@@ -135,7 +136,7 @@ def pairs(
         except InvalidArgument:  # what was asked for is wrong, not the run
             raise
         except (NaiadError, OSError) as error:
-            found += [Pair(name, RunId("", None), path, None, _described(error)) for path in paths]  # type: ignore[arg-type]  # there is no run
+            found += [Pair(name, RunId("", None), path, None, described(error)) for path in paths]  # type: ignore[arg-type]  # there is no run
     return found
 
 
@@ -148,11 +149,7 @@ def _pair(
     try:
         return Pair(name, reader.run, path, reader, None, load(reader, path))
     except (DamagedData, MissingField, FieldConflict) as error:
-        return Pair(name, reader.run, path, None, _described(error))
-
-
-def _described(error: Exception) -> dict[str, Json]:
-    return {"type": type(error).__name__, "detail": str(error)}
+        return Pair(name, reader.run, path, None, described(error))
 
 
 @dataclass(frozen=True)
@@ -350,7 +347,7 @@ def _drawn(site: Site, pair: Pair, takes: ChartWanted, start: float, stop: float
     try:
         one = _one(pair.reader, pair.path, curve, takes, start, stop)
     except (DamagedData, MissingField, FieldConflict) as error:
-        return drawing.Drawn({**pair.head(site), "error": _described(error)})
+        return drawing.Drawn({**pair.head(site), "error": described(error)})
     # A stretch is known by its first step; the curve ends at the last one.
     if one.facts["source"] == "pyramid" and facts["last_step"] is not None:
         one.facts["last"] = min(stop, float(facts["last_step"]))

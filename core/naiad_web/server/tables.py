@@ -26,6 +26,7 @@ from naiad_web.server.about import has_arrow, now
 from naiad_web.server.answers import Answer, Json, Problem, Stream, attachment, csv_lines, datum, encoded, number
 from naiad_web.server.completion import complete
 from naiad_web.server.parameters import Parameters
+from naiad_web.server.problems import described
 from naiad_web.server.routes import Route
 from naiad_web.server.site import Site
 
@@ -461,18 +462,34 @@ def query(site: Site, takes: QueryWanted) -> Json:
 
 
 def compare(site: Site, takes: CompareWanted) -> Json:
-    """Containers side by side: a row for each field."""
-    names = [site.find(name) for name in takes.run]
-    listed = _listed(site, names)
-    runs, cells = [], []
-    for run in names:
-        head: dict[str, Json] = {"id": site.id_of(run), "uid": run.uid, "kind": run.kind.name}
-        own: dict[tuple[str, str], Any] = listed.get(run, {})
+    """Containers side by side: a row for each field.
+
+    Raises:
+        ContainerNotFound: none of them exists.
+    """
+    there: dict[str, RunId] = {}
+    missing: dict[str, ContainerNotFound] = {}
+    for name in takes.run:
         try:
-            own = own or dict(site.catalog.cells(run))
-        # One that cannot be read has an empty column that says why; the others are compared all the same.
-        except (NaiadError, OSError) as error:
-            head["error"] = {"type": type(error).__name__, "detail": str(error)}
+            there[name] = site.find(name)
+        except ContainerNotFound as error:
+            missing[name] = error
+    if not there:
+        raise missing[takes.run[0]]
+    listed = _listed(site, [*there.values()])
+    runs, cells = [], []
+    for name in takes.run:
+        head: dict[str, Json]
+        own: dict[tuple[str, str], Any] = {}
+        # One that was deleted or cannot be read has an empty column with the reason; the others are compared.
+        if (run := there.get(name)) is None:
+            head = {"id": name, "uid": None, "kind": None, "error": described(missing[name])}
+        else:
+            head = {"id": site.id_of(run), "uid": run.uid, "kind": run.kind.name}
+            try:
+                own = listed.get(run) or dict(site.catalog.cells(run))
+            except (NaiadError, OSError) as error:
+                head["error"] = described(error)
         plain = {path: value for (path, _kind), value in own.items()}
         for key, path in (("name", "sys/name"), ("project", "sys/project"), ("state", "sys/state")):
             head[key] = plain.get(path)
