@@ -243,3 +243,24 @@ test("rows that are scrolled to go on after those before them, also when others 
   assert.deepEqual(asked, [[0, null], [0, null], [500, "r499"], [20_000, null]]);
   assert.deepEqual(rows.uids.slice(0, 1000), Array.from({ length: 1000 }, (_, i) => `r${i}`));
 });
+
+test("rows behind a place that the server refuses come by their offset", async (context) => {
+  const asked = [];
+  const answer = (address) => {
+    const params = new URL(address, "http://x").searchParams;
+    asked.push([Number(params.get("offset")), params.get("after")]);
+    if (params.get("after")) return new Response(JSON.stringify({ type: "InvalidArgument", status: 400, detail: "no such place" }), { status: 400 });
+    const uids = Array.from({ length: Number(params.get("limit")) }, (_, i) => `r${Number(params.get("offset")) + i}`);
+    return new Response(JSON.stringify({ total: 30_000, offset: Number(params.get("offset")), count: uids.length, next: uids.at(-1), uids, ids: uids, projects: [], columns: [], now: 0 }));
+  };
+  globalThis.localStorage = { getItem: () => "" };
+  context.mock.method(globalThis, "fetch", async (address) => answer(address));
+  const rows = new Rows({}, [], () => {});
+  await rows.load();
+  await rows.want(0, 300);
+  await assert.rejects(rows.want(500, 900));
+  await rows.want(500, 900);
+
+  assert.deepEqual(asked.slice(2), [[500, "r499"], [500, null]]);
+  assert.equal(rows.uids[700], "r700");
+});

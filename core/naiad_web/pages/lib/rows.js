@@ -61,6 +61,7 @@ export class Rows {
         this._tell();
       } catch (error) {
         this.pages.delete(page);
+        if (error.status === 400) this.ends.delete(page * PAGE); // the server refused the end: by its offset the next time
         throw error;
       }
     }
