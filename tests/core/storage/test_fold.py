@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from sqlite3 import OperationalError
 from typing import BinaryIO
 
 import numpy as np
@@ -29,6 +31,7 @@ from naiad.storage.local.journal.files import JournalFile, Source, list_journal
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
+from naiad.storage.sql import database
 from naiad.storage.sql.database import open_for_writing
 
 Point = tuple[int | float, float]
@@ -121,6 +124,25 @@ def test_folding_the_same_sources_again_adds_nothing(folder: RunDirectory, write
     assert 3 == Reader(folder).count("loss")
 
 
+def test_fold_that_waits_in_vain_says_locked_and_is_made_later(
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails gets other warnings than a reader that keeps folds waiting."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)  # the time alone
+    put(writer, "loss", [0, 1])
+    fold(folder)
+    put(writer, "loss", [2])
+    with contextlib.closing(sqlite3.connect(folder.index, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(StorageError, match="locked") as caught:
+            fold(folder)
+        seen = points_of(folder, "loss")
+    fold(folder)
+
+    assert errno.EBUSY == caught.value.errno
+    assert [(0, 0.0), (1, 1.0), (2, 0.0)] == seen == points_of(folder, "loss")
+
+
 def test_final_sources_are_named_done_and_never_read_again(folder: RunDirectory) -> None:
     writer = Writer.open(folder)
     put(writer, "loss", [0, 1])
@@ -134,7 +156,7 @@ def test_final_sources_are_named_done_and_never_read_again(folder: RunDirectory)
     assert [(0, 0.0), (1, 1.0)] == points_of(folder, "loss")
 
 
-@pytest.mark.parametrize("error", [OSError("disk"), OperationalError("disk I/O error")])
+@pytest.mark.parametrize("error", [OSError("disk"), sqlite3.OperationalError("disk I/O error")])
 def test_fold_that_fails_half_way_changes_nothing(
     folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -156,7 +178,7 @@ def test_fold_that_fails_half_way_changes_nothing(
         with pytest.raises(OSError, match="disk") as problem:
             folding.fold(sources(folder))
 
-    assert isinstance(problem.value, StorageError) == isinstance(error, OperationalError)
+    assert isinstance(problem.value, StorageError) == isinstance(error, sqlite3.OperationalError)
     assert before == (rows_of(folder, "pack"), rows_of(folder, "field"), rows_of(folder, "position"))
     for _ in range(2):
         assert [(0, 0.0), (1, 1.0), (2, 0.0), (3, 1.0)] == points_of(folder, "loss")
