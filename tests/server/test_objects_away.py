@@ -6,6 +6,7 @@ Each test has a database without workers of its own, beside that of the shared s
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import struct
 import subprocess
@@ -26,6 +27,7 @@ from naiad.ops import Define, End, Op, Open, encode_ops
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.opening import database
 from naiad.storage.postgres import objects as postgres_objects
+from naiad.storage.postgres import statistics
 from naiad.storage.postgres.connection import open_database, transaction
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects
@@ -34,7 +36,7 @@ from naiad.storage.receiving import Piece, Sealing
 from naiad_server.folding import Folding
 from naiad_server.intake import Intake
 from naiad_server.metrics import Metrics
-from naiad_server.workers import DATABASE, OBJECTS, PROGRAM
+from naiad_server.workers import DATABASE, OBJECTS, PROGRAM, _archive_rows
 
 RECORD = 32
 
@@ -318,3 +320,34 @@ def test_archive_that_fails_for_one_run_moves_others(
     chunks = "naiad.run_chunk c join naiad.run r on r.number = c.run"
     left = f"select count(*) from {chunks} where uid = %s and data is not null"
     assert [[(1,)], [(0,)]] == [ask(engine, left, each.run.uid) for each in journals]
+
+
+def test_rows_are_archived_while_statistics_wait_for_a_lock_too_long(
+    receiver: Receiver,
+    engine: Engine,
+    url: str,
+    tmp_path: Path,
+    silent: Listener,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As beside a long `vacuum`, in a database whose operator limits waits for locks."""
+    monkeypatch.setattr(statistics, "LEAST_ROWS", 0)
+    folder = Folder(engine, Objects(tmp_path.as_uri()))
+    scattered(folder, engine, Journal(receiver), rows=1)
+    ask(engine, "update naiad.run set archived_at = now() - interval '1 minute'")
+    ask(engine, f"alter database {url.rpartition('/')[2]} set lock_timeout = '100ms'")
+    engine.dispose()  # new connections have it
+    looks = itertools.count()
+
+    def is_over() -> bool:
+        """Return whether all rows were moved, or the archive has looked for very long."""
+        return ask(engine, "select true from naiad.run_chunk where data is not null") == [] or next(looks) > 60
+
+    with transaction(engine) as raw:
+        for table in ("container", "cell", "field", "tag"):
+            raw.execute(f"lock table naiad_catalog.{table} in share update exclusive mode")
+        _archive_rows(folder, is_over)
+
+    assert [(0, 1)] == ask(engine, "select count(data), count(object) from naiad.run_chunk")
+    assert "Statistics of the catalog could not be made" in caplog.text
