@@ -47,6 +47,7 @@ BATCH = 4 * 1024 * 1024
 WHOLE = 1 << 30
 """Bytes that no journal file has."""
 MOST_PARTS = 500
+LOCK_SECONDS = 1.0
 LOOK_SECONDS = 10.0
 """Between two looks at the leases of other writers of the run."""
 
@@ -489,6 +490,16 @@ class Shipment:
         self.look_again()
         left = [source for source in sources(self.folder) if not self._is_sealed(source)]
         return not left
+
+    def note_done(self) -> bool:
+        """Take the run from the list of those that are to be shipped, if `is_done`, and return whether it is."""
+        if not self.is_done():
+            return False
+        # Under the lock no writer begins between the look at the files and that. A mark that stays does no harm.
+        with contextlib.suppress(OSError), self.folder.lock(LOCK_SECONDS):
+            if self.is_done():
+                outbox.note_shipped(self.folder)
+        return True
 
     def gaps(self) -> dict[str, int]:
         """Return the files that are gone before the server had all of them, and how many of their bytes it lacks.

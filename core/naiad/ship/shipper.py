@@ -244,8 +244,7 @@ class Shipper:
         if now - line.expired_at >= EXPIRE_SECONDS:
             line.expired_at = now
             outbox.remove_sent(shipment.folder, clock.now() - keep_seconds())
-        if is_released and shipment.is_done():
-            outbox.note_shipped(shipment.folder)
+        if is_released and shipment.note_done():
             line.is_over = True
         if done.is_held:
             return HELD_SECONDS, False

@@ -141,10 +141,8 @@ class Sync:
         return self._finished(shipment, sent, lost)
 
     def _finished(self, shipment: Shipment, sent: int, lost: tuple[int, int]) -> Result:
-        is_done = shipment.is_done()
         problem = "; ".join(f"{name}: {reason}" for name, reason in sorted(shipment.refused.items()))
-        if is_done and not problem:
-            outbox.note_shipped(shipment.folder)
+        is_done = shipment.is_done() if problem else shipment.note_done()
         outbox.remove_sent(shipment.folder, clock.now() - keep_seconds())
         remote, waiting = shipment.remote, shipment.waiting()
         is_whole = is_done or not waiting.bytes

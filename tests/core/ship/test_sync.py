@@ -146,6 +146,52 @@ def test_folder_that_was_folded_long_ago_arrives_complete(
     assert (5000, *WHOLE[1:]) == facts(url, row["id"], "folded", tmp_path)
 
 
+@pytest.mark.parametrize("is_offline", [False, True], ids=["shipped", "offline"])
+def test_run_that_was_sealed_stays_as_it_was_sealed(
+    is_offline: bool, url: str, cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    log("sealed", 3000, store=url, **({"mode": "offline"} if is_offline else {}))
+    before = folder_in(store).index.read_bytes()
+    sent = cli("sync", "--verify")
+
+    assert 0 == sent.exit_code, sent.output
+    assert before == folder_in(store).index.read_bytes()
+    assert 0 == cli("--store", str(store), "verify").exit_code
+
+
+RESUMED = """
+import os, sys, naiad
+run = naiad.init_run(custom_run_id="again", project=sys.argv[1], capture_hardware_metrics=False, git_ref=False)
+run["loss"].extend([float(step) for step in range(100, 200)])
+run.wait()
+os._exit(9) if sys.argv[1] == "killed" else run.stop()
+"""
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed", "alone"])
+def test_run_that_is_resumed_after_it_was_shipped_is_found(
+    end: str, url: str, cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its program has no token meanwhile, or writes to the folder alone."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    run = naiad.init_run(store=url, custom_run_id="again", project=end, git_ref=False)
+    run["loss"].extend([float(step) for step in range(100)])
+    run.stop()
+    assert [] == rows(cli("sync", "--json"))
+    place = str(store) if end == "alone" else url
+    environment = {**os.environ, "NAIAD_STORE": place, "NAIAD_API_TOKEN": ""}
+    command = [sys.executable, "-c", RESUMED, end]
+    subprocess.run(command, env=environment, check=False, capture_output=True, timeout=60)
+    [row] = rows(cli("sync", "--json"))
+    with naiad.init_run(store=url, with_id=row["id"], mode="read-only") as found:
+        values = found["loss"].fetch_values(progress_bar=False)["value"].tolist()
+
+    assert (True, None) == (row["confirmed"], row["problem"])
+    assert [float(step) for step in range(200)] == values
+    assert [] == rows(cli("sync", "--json"))
+
+
 def test_same_folder_again_and_a_copy_of_it_add_nothing(
     url: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,7 @@ from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS
 from naiad.storage.local.journal.point_log import LARGEST_BLOCK
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
-from naiad.storage.local.outbox import attach, free
+from naiad.storage.local.outbox import attach, free, note_unshipped
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.presence import Presence
 from naiad.storage.local.trouble import Trouble
@@ -178,6 +178,8 @@ class Writer:
         # Under the lock of the folder no other process joins, stops or seals: the session is decided by who is alive
         # now, and must not be decided twice.
         with folder.lock():
+            if folder.remote.exists():
+                note_unshipped(folder)  # what this writer adds is to be found by `naiad sync`, whatever becomes of it
             if reader is None:
                 from naiad.storage.local.reader import Reader
 

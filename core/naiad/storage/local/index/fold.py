@@ -49,7 +49,7 @@ from naiad.storage.local.journal.sums import FileCover
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.results import Damage, Shadowed
 from naiad.storage.sql.connection import Connection
-from naiad.storage.sql.database import open_for_writing
+from naiad.storage.sql.database import open_for_reading, open_for_writing
 
 MOST_NARROW = 65_535
 """Up to here numpy sorts numbers by their digits, several times as fast as by comparing them."""
@@ -131,12 +131,13 @@ class Fold:
             StorageError: the disk or the index reports an error.
         """
         try:
-            index = self._open()
+            # For reading alone: a connection that may write changes the first page of the file, which may be sealed.
+            index = self._index or Index(self._folder, open_for_reading(self._folder.index, is_final=False))
             with index.view() as connection:
                 return index.positions(connection, [])
         except sqlite3.Error as error:
             raise StorageError(
-                f"SQLite cannot write its index {self._folder.index}: {error}", errno=errno.EIO
+                f"SQLite cannot read its index {self._folder.index}: {error}", errno=errno.EIO
             ) from error
 
     def forget(self) -> None:
