@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from functools import cached_property, partial
@@ -106,36 +106,28 @@ class Table:
         last value of a series, the tags as one text separated by commas, a datetime in UTC without a time zone. Files
         have no column. Columns that were requested by name are always included.
         """
-        import numpy as np
         import pandas as pd
 
         is_wide = len(self._found.fields) > MANY_COLUMNS
         with search_paused() if is_wide else nullcontext():
             names, index = self.column_names, pd.RangeIndex(len(self))
-            columns: dict[str, Any] = {}
-            numbers: dict[str, Sequence[float | None]] = {}
-            curves = self._curves() if is_wide else {}
-            for name in names:
-                if name in curves:
-                    numbers[name] = curves[name]
-                    continue
-                values, holds = self._values(name)
-                # pandas checks each column by itself, and a block of numbers only once.
-                if holds == "number" and is_wide:
-                    numbers[name] = values
-                else:
-                    columns[name] = _column(values, holds)
-            frame = pd.DataFrame(columns, index=index)
-            if not numbers:
+            # pandas checks each column by itself, and a block of numbers only once.
+            together, block = self._block() if is_wide else ([], None)
+            apart = {*names}.difference(together) if together else names
+            frame = pd.DataFrame({name: _column(*self._values(name)) for name in names if name in apart}, index)
+            if not together:
                 return frame
-            block = pd.DataFrame(np.array([*numbers.values()], np.float64).T, index, [*numbers], copy=False)
-            return pd.concat([frame, block], axis=1)[names] if columns else block
+            numbers = pd.DataFrame(block, index, together, copy=False)
+            if not apart:
+                return numbers
+            places = {name: place for place, name in enumerate([*frame.columns, *together])}
+            return pd.concat([frame, numbers], axis=1).take([places[name] for name in names], axis=1)
 
     @cached_property
     def column_names(self) -> list[str]:
         """The names of the columns in the order of the DataFrame: those requested, else those that have values."""
         if self._columns is None:
-            names = {path for path, kind in self._present if KINDS[kind].has_value}
+            names = {path for path, kind in self._present if kind in VALUED}
         else:
             names = {name for column in self._columns for name in self.expanded(column)}
         return _in_order(names)
@@ -184,12 +176,13 @@ class Table:
         )
 
     @cached_property
-    def _present(self) -> set[tuple[str, str]]:
+    def _present(self) -> Collection[tuple[str, str]]:
         """Path and kind of the fields that some row has, or could have."""
+        fields = self._found.fields
         if not len(self):
-            return set(self._found.fields.values())
+            return fields.values()
         there = self._by_field.keys() or set().union(*self._cells)
-        return {field for number, field in self._found.fields.items() if number in there}
+        return [field for number, field in fields.items() if number in there]
 
     @cached_property
     def _cells(self) -> list[Mapping[int, Any]]:
@@ -221,10 +214,14 @@ class Table:
         return found
 
     @cached_property
-    def _alone(self) -> dict[str, dict[int, str]]:
+    def _alone(self) -> dict[str, int]:
         """The fields that are alone at their path and have a value: nearly all, of which a table may have 100,000."""
-        found = self._by_path.items()
-        return {path: kinds for path, kinds in found if len(kinds) == 1 and VALUED.issuperset(kinds.values())}
+        found = {path: number for number, (path, kind) in self._found.fields.items() if kind in VALUED}
+        if len(found) < len(self._found.fields):
+            for path, kinds in self._by_path.items():
+                if len(kinds) > 1:
+                    found.pop(path, None)
+        return found
 
     def _numbers(self, column: str, *, with_files: bool = False) -> tuple[dict[int, str], str]:
         """The numbers of the fields of a column with their kinds, and the aspect that is meant of a series."""
@@ -239,7 +236,8 @@ class Table:
     def _values(self, name: str) -> tuple[Sequence[Any], str]:
         """The values of a column, and their type where all its fields are of one kind that has no other."""
         if name in self._alone:
-            kinds, aspect = self._alone[name], "last"
+            number = self._alone[name]
+            kinds, aspect = {number: self._found.fields[number][1]}, "last"
         else:
             kinds, aspect = self._numbers(name)
         if len(kinds) != 1:
@@ -263,19 +261,19 @@ class Table:
             return plain, holds
         return [_framed(kind, each, aspect) for each in plain], ""
 
-    def _curves(self) -> dict[str, list[float | None]]:
-        """The last values of the series of numbers, as `_values` has them, without a call for each of very many.
+    def _block(self) -> tuple[list[str], Any]:
+        """The columns that hold numbers alone, and an array of them: of all together where the catalog has them so."""
+        import numpy as np
 
-        Of those that are alone at their paths, if the cells of each field lie together as a list.
-        """
-        found: dict[str, list[float | None]] = {}
-        cells_of = self._by_field
-        for path, kinds in self._alone.items():
-            for number, kind in kinds.items():
-                cells = cells_of.get(number) if kind == POINTS else None
-                if type(cells) is list and cells.count(None) < len(cells):
-                    found[path] = [None if each is None else each[0] for each in cells]
-        return found
+        rows = self._found.rows
+        if isinstance(rows, ColumnRows) and self._by_field:
+            places, lines = rows.last_values()
+            alone = self._alone
+            found = {name: places[alone[name]] for name in self.column_names if alone.get(name) in places}
+            return [*found], lines[[*found.values()]].T
+        columns = {name: self._values(name) for name in self.column_names}
+        numbers = {name: values for name, (values, holds) in columns.items() if holds == "number"}
+        return [*numbers], np.array([*numbers.values()], np.float64).T
 
     def cell(self, row: int, column: str) -> tuple[str, Any] | None:
         """Return kind and value of a cell as the catalog has them; None where the run has no such field."""
@@ -563,8 +561,8 @@ def _check(**given: object) -> None:
 def _in_order(columns: Iterable[str]) -> list[str]:
     """Columns in alphabetical order; those of `FIRST` before the others, and those of `LAST` after them."""
     found = sorted(columns)
-    first = [column for column in found if column.partition("/")[0] == FIRST]
-    last = [column for column in found if column.partition("/")[0] == LAST]
+    first = [column for column in found if column.startswith(FIRST) and column.partition("/")[0] == FIRST]
+    last = [column for column in found if column.startswith(LAST) and column.partition("/")[0] == LAST]
     apart = {*first, *last}
     return [*first, *(column for column in found if column not in apart), *last]
 

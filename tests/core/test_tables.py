@@ -81,8 +81,8 @@ def test_cells_of_a_frame(project: naiad.Project) -> None:
     assert [True, True, False] == frame["only"].isna().tolist()
 
 
-@pytest.mark.parametrize("alike", [0, 100], ids=["columns", "rows"])
-def test_frame_of_many_columns_and_rows_is_the_same(project: naiad.Project, alike: int) -> None:
+@pytest.mark.parametrize(("alike", "wide"), [(0, 5_000), (100, 5_000), (100, 0)], ids=["columns", "rows", "wide rows"])
+def test_frame_of_many_columns_and_rows_is_the_same(project: naiad.Project, alike: int, wide: int) -> None:
     with naiad.init_run(project="p") as run:
         run["lr"], run["train/loss"] = "auto", 0.5  # of other kinds than in the other runs
         run["nan"].append(float("nan"))
@@ -92,6 +92,7 @@ def test_frame_of_many_columns_and_rows_is_the_same(project: naiad.Project, alik
         few.setattr(naiad.table, "MANY_COLUMNS", 0)
         few.setattr(naiad.storage.sql.rows, "SMALL_ROWS", 0)
         few.setattr(naiad.storage.sql.packed_rows, "FEWEST_ALIKE", alike)
+        few.setattr(naiad.storage.sql.packed_rows, "MANY_CELLS", wide)
         same = project.fetch_runs_table(query="sys/state = finished").to_pandas()
         numbers = project.fetch_runs_table(columns=["monitoring/x/cpu"], sort_by="monitoring/x/cpu").to_pandas()
 

@@ -55,6 +55,13 @@ class ColumnRows(Sequence[Row]):
         """
         raise NotImplementedError
 
+    def last_values(self) -> tuple[Mapping[int, int], Any]:
+        """Lines of numbers, in each the last values of one field, and the place of each field that has no others.
+
+        They are those of `columns`, for a table of very many: without an array for each.
+        """
+        raise NotImplementedError
+
 
 class Unmatched(NamedTuple):
     """A field that a search names, and that could not match as it was meant."""

@@ -71,6 +71,30 @@ def test_columns_are_the_cells_of_all_rows() -> None:
     assert [None, None, 7] * FEWEST_ALIKE == columns[4]
 
 
+def test_last_values_are_lines_of_the_fields_that_have_floats_alone() -> None:
+    summed = [1.0, 0.5, 2.0, 1.0, 0.25]
+    some: list[dict[int, Any]] = [
+        {1: 0.5, 2: "a", 3: summed, 6: summed},
+        {1: 1.5, 4: 2.5, 3: [math.nan, None, None, None, None]},
+        {5: 3.5, 6: [4.5, *summed[1:]], 1: 2.5},
+    ]
+    places, lines = rows_of(*some).last_values()
+
+    nan = math.nan
+    assert {1, 4, 5, 6} == places.keys()
+    found = {number: lines[place] for number, place in places.items()}
+    for number, line in {1: [0.5, 1.5, 2.5], 4: [nan, 2.5, nan], 5: [nan, nan, 3.5], 6: [1.0, nan, 4.5]}.items():
+        np.testing.assert_array_equal(line, found[number])
+
+
+def test_few_rows_with_very_many_fields_are_columns() -> None:
+    wide = dict.fromkeys(range(2, 6_000), 0.5)
+    columns = rows_of(wide, {**wide, 1: 1.5}).columns()
+
+    assert columns is not None
+    np.testing.assert_array_equal([math.nan, 1.5], columns[1])
+
+
 def test_rows_with_fields_of_their_own_have_no_columns() -> None:
     assert rows_of(*({at: 0.5} for at in range(1, 20))).columns() is None
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, overload
 
 from naiad.kinds import ASPECTS
 from naiad.storage.catalog import Cell, ColumnRows, Row
-from naiad.storage.sql.values import Layout, Shown, cells_in, decode_map, layout_of, parts_of
+from naiad.storage.sql.values import MANY_CELLS, Layout, Shown, cells_in, decode_map, layout_of, parts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 FEWEST_ALIKE = 8
-"""Rows with the same fields, on average, from which on columns are made quicker than rows."""
+"""Rows with the same fields, on average, from which on columns are made quicker than rows, unless those are wide."""
 MOST_EMPTY = 8
 """Places in columns for each cell up to which columns are made. Rows with fields of their own would have the square."""
 _WIDTH = len(ASPECTS)
@@ -66,43 +68,67 @@ class PackedRows(ColumnRows):
 
     def columns(self) -> Mapping[int, Any] | None:
         """The cells by the number of their field; None where too many rows have fields of their own."""
-        if len(self._layouts) * FEWEST_ALIKE > len(self):
+        cells = sum(map(len, self._others))
+        cells += sum(len(layout.atoms) + len(layout.series) for layout, _floats in self._floats)
+        if len(self._layouts) * FEWEST_ALIKE > len(self) and cells < MANY_CELLS * len(self):
             return None
         others = {number for shape in set(map(tuple, self._others)) for number in shape}
         numbers = others.union(*(layout.atoms + layout.series for layout in self._layouts))
-        cells = sum(map(len, self._others))
-        cells += sum(len(layout.atoms) + len(layout.series) for layout, _floats in self._floats)
         if len(numbers) * len(self) > MOST_EMPTY * cells:
             return None
+        found: dict[int, Any] = {number: [row.get(number) for row in self._others] for number in others}
+        atoms, series, floats = self._lines
+        summed = floats[len(atoms) :].reshape(len(series), _WIDTH, len(self)).transpose(0, 2, 1)
+        for number, column in chain(zip(atoms, floats, strict=False), zip(series, summed, strict=True)):
+            found[number] = _mixed(column, found[number]) if number in others else column
+        return found
+
+    def last_values(self) -> tuple[Mapping[int, int], Floats]:
+        """A line for each field of floats with the last value of each row, and the place of each field without others.
+
+        They are the columns of very many fields, as pandas takes them in one piece.
+        """
+        import numpy as np
+
+        atoms, series, floats = self._lines
+        places = dict(zip(chain(atoms, series), itertools.count()))
+        for number in set[int]().union(*self._others):
+            places.pop(number, None)
+        return places, np.concatenate([floats[: len(atoms)], floats[len(atoms) :: _WIDTH]])
+
+    @cached_property
+    def _lines(self) -> tuple[Sequence[int], Sequence[int], Floats]:
+        """The fields with floats: atoms, series, and a line for each atom and aspect, NaN in rows that lack it."""
+        import numpy as np
+
         alike: dict[int, list[int]] = {}
         for row, (layout, _floats) in enumerate(self._floats):
             alike.setdefault(id(layout), []).append(row)
-        found: dict[int, Any] = {number: [row.get(number) for row in self._others] for number in others}
+        blocks: list[tuple[Layout, list[int], Floats]] = []
         for rows in alike.values():
-            self._add_floats(rows, found)
-        return found
+            floats = np.frombuffer(b"".join([self._floats[row][1] for row in rows]), "<f8")
+            blocks.append((self._floats[rows[0]][0], rows, floats.reshape(len(rows), -1).T))
+        if len(blocks) == 1:
+            layout, _rows, block = blocks[0]
+            return layout.atoms, layout.series, block
+        atoms = [*dict.fromkeys(chain.from_iterable(layout.atoms for layout in self._layouts))]
+        series = [*dict.fromkeys(chain.from_iterable(layout.series for layout in self._layouts))]
+        places = dict(zip(atoms, itertools.count()))
+        starts = dict(zip(series, itertools.count(len(atoms), _WIDTH)))
+        lines = np.full((len(atoms) + _WIDTH * len(series), len(self)), np.nan)
+        for layout, rows, block in blocks:
+            own = np.array([*map(places.__getitem__, layout.atoms)], np.intp)
+            summed = np.array([*map(starts.__getitem__, layout.series)], np.intp)[:, np.newaxis] + np.arange(_WIDTH)
+            lines[np.ix_(np.concatenate([own, summed.ravel()]), np.array(rows))] = block
+        return atoms, series, lines
 
-    def _add_floats(self, rows: list[int], found: dict[int, Any]) -> None:
-        """Put the floats of rows with the same fields into their columns."""
-        import numpy as np
 
-        layout = self._floats[rows[0]][0]
-        block = np.frombuffer(b"".join([self._floats[row][1] for row in rows]), "<f8").reshape(len(rows), -1)
-        at = np.array(rows)
-        for place, number in enumerate(layout.atoms):
-            self._column(found, number)[at] = block[:, place]
-        for start, number in enumerate(layout.series):
-            first = len(layout.atoms) + _WIDTH * start
-            self._column(found, number, _WIDTH)[at] = block[:, first : first + _WIDTH]
+def _mixed(column: Floats, cells: list[Any]) -> Floats:
+    """The floats of a field with the cells that rows have in their maps: no value, or a series without some."""
+    import numpy as np
 
-    def _column(self, found: dict[int, Any], number: int, *width: int) -> Floats:
-        """The array of a field, which begins with what rows have in the map: no value, or a series without one."""
-        import numpy as np
-
-        column = found.get(number)
-        if column is None:
-            column = np.full((len(self), *width), np.nan)
-        elif isinstance(column, list):
-            column = np.array([each or [None] * width[0] for each in column] if width else column, np.float64)
-        found[number] = column
-        return column
+    found = column.copy()
+    for row, cell in enumerate(cells):
+        if cell is not None:
+            found[row] = np.array(cell, np.float64)
+    return found

@@ -74,10 +74,10 @@ def find(
     if damaged:
         asked = {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
         lost = _losses(connection, damaged, kind, project, {row.number for row in rows}, asked)
-    # More rows than are remembered would push each other out, and none of them would be found again.
-    if len(rows) <= SMALL_ROWS:
-        with search_paused() if is_wide else nullcontext():
-            return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
+    # More rows than are remembered would push each other out, and none of them would be found again. Wide ones never
+    # are, and make very many objects.
+    if len(rows) <= SMALL_ROWS and not is_wide:
+        return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
     require_whole(rows)
     return Found(found, PackedRows(rows), unmatched, lost)
 

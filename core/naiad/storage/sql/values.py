@@ -384,12 +384,12 @@ def fields(connection: Connection, condition: Clause = ALL) -> list[tuple[int, s
         DamagedData: a row differs from the one written.
     """
     found = []
-    for *field, crc in connection.run(_FIELDS, where=condition):
-        key = tuple(field)
+    crc32 = zlib.crc32
+    for number, path, kind, crc in connection.run(_FIELDS, where=condition):
         # The same as `_crc`, without a call of a function of Python's for each of very many fields.
-        if crc != zlib.crc32(repr(key).encode(*_TEXT)):
-            raise _damaged("field", field[0])
-        found.append(key)
+        if crc != crc32(f"({number!r}, {path!r}, {kind!r})".encode(*_TEXT)):
+            raise _damaged("field", number)
+        found.append((number, path, kind))
     return found
 
 
