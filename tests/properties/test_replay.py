@@ -71,17 +71,19 @@ def test_replay_of_an_index_adds_up_to_the_same_run(history: dict[str, list[list
     with tempfile.TemporaryDirectory() as place:
         folder = RunDirectory(Path(place) / "runs" / "run")
         put_all(folder, history)
-        replay = {path.name: path.read_bytes() for path in write_replay(folder)}
+        whole = {path.name: path.read_bytes() for path in write_replay(folder)}
         again = {path.name: path.read_bytes() for path in write_replay(folder)}
-        new = RunDirectory(Path(place) / "new" / "run")
-        new.journal.mkdir(parents=True)
-        for name, data in replay.items():
-            (new.journal / name).write_bytes(data)
-        files = list_journal(new.journal)
-        Fold(new).fold([Source(file, is_final=True) for file in files])
+        single = {path.name: path.read_bytes() for name in history for path in write_replay(folder, [name])}
+        assert whole == again
+        for number, replay in enumerate((whole, single)):
+            new = RunDirectory(Path(place) / f"new-{number}" / "run")
+            new.journal.mkdir(parents=True)
+            for name, data in replay.items():
+                (new.journal / name).write_bytes(data)
+            files = list_journal(new.journal)
+            Fold(new).fold([Source(file, is_final=True) for file in files])
 
-        assert replay == again
-        assert shown(folder) == shown(new), history
+            assert shown(folder) == shown(new), history
 
 
 def shown(folder: RunDirectory) -> dict[str, Any]:

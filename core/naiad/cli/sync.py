@@ -140,7 +140,8 @@ def _print(results: Sequence[Result], is_json: bool) -> None:
         print_rows(HEADER, map(_cells, results))
     for each in results:
         if any(each.lost):
-            print_lines([f"{each.id}: {each.lost[0]:,} points were deleted before the server had them."])
+            text = f"{each.lost[0]:,} points cannot be sent, since the files that held them until then are gone"
+            print_lines([f"{clean(each.id)}: {text}. They are still in this folder."])
         if each.problem:
             print_note(f"{clean(each.id)}: {each.problem}")
 

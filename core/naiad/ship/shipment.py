@@ -124,6 +124,8 @@ class Shipment:
     remote: Remote
     client: Client
     is_whole: bool = False
+    is_dry: bool = False
+    """Whether nothing is changed, here or there."""
     positions: dict[str, int] = field(default_factory=dict)
     sealed: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
@@ -204,31 +206,39 @@ class Shipment:
         # Every answer has the epoch, so this is noticed with the first request after a restore, before anything that
         # was confirmed is removed.
         if self.remote.epoch and self.client.epoch not in ("", self.remote.epoch):
-            self._knows_positions = False
-            self._content.forget()
-            outbox.unmark(self.folder)  # the server was set back, and may have lost what it had confirmed
+            self._knows_positions = self._knows_positions and self.is_dry
+            self._forget_confirmations()  # the server was set back, and may have lost what it had confirmed
         if self._knows_positions:
             return
         try:
             answer = self.client.get(f"runs/{self.remote.uid}/journal")
         except RunNotFound:  # the server was set back to a time before this run
-            self._forget_registration()
-            self.register()
-            answer = self.client.get(f"runs/{self.remote.uid}/journal")
+            if self.is_dry:
+                answer = {"upto": {}, "sealed": []}
+            else:
+                self._forget_registration()
+                self.register()
+                answer = self.client.get(f"runs/{self.remote.uid}/journal")
         self.positions = {name: int(upto) for name, upto in answer["upto"].items()}
         self.sealed = set(answer["sealed"])
         self._knows_positions = True
+        if self.is_dry:
+            return
         if self.client.epoch != self.remote.epoch:
             self._note(epoch=self.client.epoch)
         for name in self.sealed:
             outbox.mark_sent(self.folder, name)
 
+    def _forget_confirmations(self) -> None:
+        if not self.is_dry:
+            self._content.forget()
+            outbox.unmark(self.folder)
+
     def _forget_registration(self) -> None:
         """Begin anew with a server that does not have this run, whatever it has confirmed before."""
         self._note(uid="", id="")
         self.positions, self.sealed, self._knows_positions = {}, set(), False
-        self._content.forget()
-        outbox.unmark(self.folder)
+        self._forget_confirmations()
 
     def _send(self, parts: Sequence[Part], seals: Sequence[list[object]], has_more: bool) -> Round:
         uid = self.remote.uid
@@ -491,6 +501,22 @@ class Shipment:
         left = [source for source in sources(self.folder) if not self._is_sealed(source)]
         return not left
 
+    def lacking(self) -> Waiting:
+        """Return the same with all that the server had confirmed and does not have now.
+
+        Raises:
+            ServerError: the server cannot be reached.
+            DamagedData: the index cannot be read.
+        """
+        if self.remote.uid:
+            self.learn_positions()
+        points, size = self.waiting()
+        lacks = self.gaps() if self.remote.uid else {}
+        for source in confirmed_sources(self.folder):
+            if source.name not in self.sealed:
+                lacks[source.name] = self._end(source) - self.positions.get(source.name, source.header)
+        return Waiting(points + points_in(lacks)[0], size + sum(lacks.values()))
+
     def note_done(self) -> bool:
         """Take the run from the list of those that are to be shipped, if `is_done`, and return whether it is."""
         if not self.is_done():
@@ -517,9 +543,27 @@ class Shipment:
         found = {}
         for name, (upto, _is_done) in Fold(self.folder).known_positions().items():
             has = self.positions.get(name, header_of(name))
-            if name not in known and has < upto and path_of(self.folder, name) is None:
+            if name not in known and has < upto and path_of(self.folder, name) is None and not self._is_replayed(name):
                 found[name] = upto - has
         return found
+
+    def _is_replayed(self, name: str) -> bool:
+        """Whether the server has a journal that was made from the index, with the points and ops of a file."""
+        from naiad.storage.local.index.replay import names_of
+
+        begins = names_of(self.folder, name.partition(".")[0])
+        return any(each.startswith(begins) for each in (*self.positions, *self.sealed))
+
+    def gone_writers(self) -> set[str]:
+        """Return the writers of which files are gone here, and of which the server has nothing.
+
+        Raises:
+            ServerError: the server cannot be reached.
+            DamagedData: the index cannot be read.
+        """
+        gaps = self.gaps()  # learns the positions
+        there = {name.partition(".")[0] for name in (*self.positions, *self.sealed)}
+        return {name.partition(".")[0] for name in gaps} - there
 
     def differing_files(self) -> list[str]:
         """Return the final files here of which the server has other bytes, or fewer.

@@ -5,12 +5,15 @@ For each run, in the order in which they were made:
     attach -------- no remote yet: remote.json; a run that was folded before gets a replay of its index
     register ------ with its custom id, if it has one
     settle -------- a killed writer left content that is not hashed, or files to be folded: its next writer is this one
+    replay -------- the files of a writer are gone, and the server has nothing of it, because it is a new one or was set
+                    back to a time before it: it gets a replay of the index
     ship ---------- all journal files, those of other writers that live too
-    account ------- files that are gone before the server had them are counted as dropped
+    account ------- other files that are gone before the server had all of them are counted as dropped
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +30,7 @@ from naiad.ship.shipment import Shipment, Waiting, points_in
 from naiad.ship.shipper import keep_seconds
 from naiad.storage.local import outbox
 from naiad.storage.local.files import stored_files
-from naiad.storage.local.index.replay import PREFIX, write_replay
+from naiad.storage.local.index.replay import write_replay
 from naiad.storage.local.ingest import left_behind
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.layout import Layout, RunDirectory
@@ -39,6 +42,10 @@ from naiad.storage.remote.asking import ask
 
 LOCK_SECONDS = 10.0
 WATCH_SECONDS = 2.0
+EPOCH_SECONDS = 10.0
+"""For the answer of a server to which nothing else is to be sent."""
+LOOK_SECONDS = 60.0
+"""Between two looks at whether servers were set back."""
 TRIES = 5
 """Requests without an answer, one after the other, after which a run is left for the next time."""
 LONGEST_WAIT = 8.0
@@ -100,15 +107,43 @@ class Sync:
         self._verifies = verifies
         self._progress = progress
         self._clients: dict[str, Client] = {}
+        self._looked_at = -1e9
 
     def folders(self, uids: Sequence[str] = ()) -> list[RunDirectory]:
         """Return the runs to ship: those named, else all that a server may lack, models before their versions."""
-        wanted = set(uids) or (None if self._url or self._verifies else set(outbox.unshipped(self._store.root)))
+        wanted = set(uids) or (None if self._url or self._verifies else self._unshipped())
         found = [folder for folder in self._store.folders() if wanted is None or folder.uid in wanted]
         found = [each for each in found if self._url or each.remote.exists() or uids]
         # A version is registered under its model, whose id on the server has to be known by then.
         order = {PROJECT: 0, MODEL: 1, MODEL_VERSION: 2}
         return sorted(found, key=lambda folder: (order.get(folder.kind, 3), folder.uid))
+
+    def _unshipped(self) -> set[str]:
+        """Return the runs of which a server may lack something, those among them that it had before it was set back."""
+        found = set(outbox.unshipped(self._store.root))
+        if clock.monotonic() - self._looked_at < LOOK_SECONDS:
+            return found
+        self._looked_at = clock.monotonic()
+        shipped: dict[str, list[tuple[RunDirectory, Remote]]] = {}
+        for folder in self._store.folders():
+            with contextlib.suppress(DamagedData):  # `--verify` names it
+                remote = None if folder.uid in found else read_remote(folder)
+                if remote is not None and remote.uid:
+                    shipped.setdefault(remote.url, []).append((folder, remote))
+        for url, runs in shipped.items():
+            epoch = self._epoch(url, runs[0][1].uid)
+            for folder, _remote in [each for each in runs if epoch not in ("", each[1].epoch)]:
+                found.add(folder.uid)
+                if not self._is_dry:
+                    outbox.note_unshipped(folder)  # until the server has all of it again
+        return found
+
+    def _epoch(self, url: str, uid: str) -> str:
+        """Return the epoch of a server; an empty text if it gives none now."""
+        client = self._client(url)
+        with contextlib.suppress(NaiadError):  # every answer has it, also that the run is not there
+            client.get(f"runs/{uid}/journal", seconds=EPOCH_SECONDS)
+        return client.epoch
 
     def ship(self, folder: RunDirectory) -> Result:
         """Ship one run as far as possible; a problem is part of the result."""
@@ -116,18 +151,22 @@ class Sync:
         remote = None
         shipment = None
         try:
-            remote = read_remote(folder) or self._attach(folder)
+            remote = read_remote(folder)
+            is_attached = remote is None  # just now
+            remote = remote or self._attach(folder)
             if remote is None:
                 return Result(
                     folder.uid, folder.uid, "", 0, Waiting(0, 0), problem="it has no server; name one by --to"
                 )
-            shipment = Shipment(folder, remote, self._client(remote.url), is_whole=True, pace=self._pace(folder))
+            client = self._client(remote.url)
+            shipment = Shipment(folder, remote, client, is_whole=True, is_dry=self._is_dry, pace=self._pace(folder))
             if self._is_dry:
                 return self._compared(shipment)
             shipment.register()
             # After the registration, since it makes this process a writer of the run, and its ops are to be shipped
             # too.
             self._settle(folder)
+            problem = "" if is_attached else self._replay(shipment)
             sent = self._sent(shipment)
             lost = self._account(shipment)
             # Losses are noted as an op of the run, which has to be shipped as well.
@@ -138,10 +177,11 @@ class Sync:
         except (NaiadError, OSError) as error:
             waiting = Waiting(0, 0) if shipment is None else shipment.waiting()
             return self._result(folder, remote, sent, waiting, str(error))
-        return self._finished(shipment, sent, lost)
+        return self._finished(shipment, sent, lost, problem)
 
-    def _finished(self, shipment: Shipment, sent: int, lost: tuple[int, int]) -> Result:
-        problem = "; ".join(f"{name}: {reason}" for name, reason in sorted(shipment.refused.items()))
+    def _finished(self, shipment: Shipment, sent: int, lost: tuple[int, int], problem: str) -> Result:
+        refused = [f"{name}: {reason}" for name, reason in sorted(shipment.refused.items())]
+        problem = "; ".join([problem] * bool(problem) + refused)
         is_done = shipment.is_done() if problem else shipment.note_done()
         outbox.remove_sent(shipment.folder, clock.now() - keep_seconds())
         remote, waiting = shipment.remote, shipment.waiting()
@@ -156,10 +196,7 @@ class Sync:
 
     def _compared(self, shipment: Shipment) -> Result:
         """Compare without changing anything, here or there."""
-        if shipment.remote.uid:
-            shipment.learn_positions()
-        waiting = shipment.waiting()
-        remote = shipment.remote
+        waiting, remote = shipment.lacking(), shipment.remote
         if not shipment.folder.remote.exists() and shipment.folder.index.exists():
             size = shipment.folder.index.stat().st_size  # a journal will be made of it
             waiting = Waiting(sum(Reader(shipment.folder).counts().values()), waiting.bytes + size)
@@ -222,6 +259,29 @@ class Sync:
         if left_behind(folder):
             Writer.open(folder, role="editor").stop()
 
+    # A run whose files are gone
+
+    def _replay(self, shipment: Shipment) -> str:
+        """Make the journals of writers again whose files are gone, if the server has nothing of them.
+
+        Their points and values are in the index. While a process writes the run, they wait; return that as a text then.
+
+        Raises:
+            DamagedData: the index is damaged.
+            ServerError: the server cannot be reached.
+        """
+        folder = shipment.folder
+        gone = shipment.gone_writers()
+        if not gone:
+            return ""
+        with folder.lock(LOCK_SECONDS):
+            if any(not each.is_dead for each in Reader(folder).candidates().values()):
+                return "the server lost data that can be sent again after the run has stopped"
+            if any(file.writer in gone for file in list_journal(folder.journal)):
+                Maintenance(folder, Tuning.from_environment()).fold(None)
+            write_replay(folder, gone)
+        return ""
+
     # Shipping
 
     def _sent(self, shipment: Shipment) -> int:
@@ -251,8 +311,8 @@ class Sync:
         Raises:
             ServerError: the server cannot be reached.
         """
-        gaps = {name: size for name, size in shipment.gaps().items() if not name.startswith(PREFIX)}
-        gaps = {name: size for name, size in gaps.items() if not _is_replayed(shipment)}
+        gone = shipment.gone_writers()  # of which the journal can be made again
+        gaps = {name: size for name, size in shipment.gaps().items() if name.partition(".")[0] not in gone}
         if not gaps:
             return 0, 0
         points, ops = points_in(gaps)
@@ -294,11 +354,6 @@ def watch(sync: Sync, uids: Sequence[str] = (), stopped: threading.Event | None 
         done = [sync.ship(folder) for folder in sync.folders(uids)]
         yield [each for each in done if each.sent or each.problem or any(each.lost)]
         ends.wait(WATCH_SECONDS)
-
-
-def _is_replayed(shipment: Shipment) -> bool:
-    """Whether the journal was made from the index, so that no original file is missing."""
-    return any(name.startswith(PREFIX) for name in (*shipment.positions, *shipment.sealed))
 
 
 def _may_pass(error: ServerError) -> bool:

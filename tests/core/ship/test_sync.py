@@ -23,8 +23,12 @@ from naiad.cli import main
 from naiad.cli.sync import rate
 from naiad.errors import ServerWarning, forget_warnings
 from naiad.ship import shipper
+from naiad.ship.client import Client
+from naiad.ship.shipment import Shipment
 from naiad.ship.sync import Sync, watch
 from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.remote import read_remote
 from naiad.types import File
 
 Cli = Callable[..., Result]
@@ -247,11 +251,17 @@ def test_run_of_a_killed_writer_arrives_with_every_point(url: str, cli: Cli, sto
 def test_outbox_that_was_deleted_is_counted_as_dropped_once(
     url: str, cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The server has the beginning of that journal, which therefore cannot be made again from the index."""
     monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
     monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
     log("gap", 3000, store=url, mode="offline")
     folder = folder_in(store)
     gone = sorted(path for path in folder.outbox.iterdir() if path.suffix == ".seg")[2]
+    with monkeypatch.context() as patch:
+        patch.setattr("naiad.ship.shipment.BATCH", 4096)
+        remote = read_remote(folder)
+        assert remote is not None
+        Shipment(folder, remote, Client(url), is_whole=True).step()
     points = (gone.stat().st_size - 64) // 32
     gone.unlink()
     first, second = (cli("sync", "--json") for _ in range(2))
@@ -263,6 +273,49 @@ def test_outbox_that_was_deleted_is_counted_as_dropped_once(
     assert 3000 - points == len(values)
     assert points == lost
     assert [] == rows(second), "nothing is left to be shipped"
+
+
+@pytest.mark.parametrize("lacks", ["some files", "all files", "the first session"])
+def test_run_whose_journal_is_gone_arrives_whole_at_a_server_that_has_nothing_of_it(
+    lacks: str, url: str, cli: Cli, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index in the folder has all of it. A server was set back or lost its store, and `naiad sync` finds that."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    own = Server(tmp_path / "own").start("--init")
+    address = f"http://127.0.0.1:{own.port}"
+    monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+    run = log("gone", 3000, store=address)
+    folder = folder_in(store)
+    sent = sorted(folder.outbox.iterdir())
+    assert len(sent) > 9
+    assert [] == rows(cli("sync", "--json"))
+    for path in sent[3:6] if lacks == "some files" else sent:
+        path.unlink()
+    if lacks == "the first session":
+        with naiad.init_run(store=address, with_id=run._run.uid, git_ref=False) as again:
+            again["loss"].extend([0.5] * 500, steps=range(3000, 3500))
+    own.stop()
+    shutil.rmtree(tmp_path / "own")
+    own.start("--init")
+    monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+    files = sorted(folder.path.rglob("*"))
+    [dry] = rows(cli("sync", "--dry-run", "--json"))
+    assert (False, True) == (dry["confirmed"], dry["waiting_points"] >= 3000)
+    assert files == sorted(folder.path.rglob("*"))
+    done = cli("sync", "--json")
+    [row] = rows(done)
+    monkeypatch.setenv("NAIAD_KEEP_SHIPPED", "0")
+    again_done = [cli("sync", "--verify", "--json") for _ in range(2)]
+
+    count = 3500 if lacks == "the first session" else 3000
+    assert (0, True, None, [0, 0]) == (done.exit_code, row["confirmed"], row["problem"], row["lost"]), done.output
+    assert [0, 0] == [each.exit_code for each in again_done], again_done[0].output
+    assert (count, *WHOLE[1:]) == facts(address, row["id"], "gone", tmp_path)
+    assert 0 == cli("--store", str(store), "verify").exit_code
+    assert 0 == Reader(folder).is_incomplete()
+    assert [] == rows(cli("sync", "--json"))
+    own.stop()
 
 
 def test_dry_run_changes_nothing_anywhere(url: str, cli: Cli, store: Path, served: Server) -> None:

@@ -5,7 +5,8 @@
                                                                                         when the disk is full
 
 A run has a remote from the moment it has the file `remote.json`. Without one a folded file is unlinked. The one rule: a
-file without `.sent` is never removed by naiad, because no other copy of its bytes may exist.
+file without `.sent` is never removed by naiad, because no other copy of its bytes may exist. Only a replay of the
+index, which has the same points and ops, takes the place of all files of a writer.
 """
 
 from __future__ import annotations
@@ -128,6 +129,17 @@ def remove_sent(folder: RunDirectory, before: float) -> None:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < before:
                 path.unlink()
+
+
+def discard(folder: RunDirectory, begins: tuple[str, ...]) -> None:
+    """Remove all files whose names begin so, of which a replay takes the place.
+
+    Raises:
+        OSError: one of them cannot be removed.
+    """
+    for path in list(folder.outbox.iterdir()):
+        if path.name.startswith(begins):
+            path.unlink(missing_ok=True)
 
 
 def free(folder: RunDirectory) -> int:

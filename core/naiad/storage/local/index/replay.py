@@ -1,17 +1,18 @@
-"""A replay: the journal of a run that was folded before it had a remote, made again from its index.
+"""A replay: the journal of a run that was folded before it had a remote, or that is gone, made again from its index.
 
 The index holds every point and the op that counts at each path, with its writer and time, so one journal for each of
 its writers adds up to it again. It is deterministic: fields by id, pieces in the order in which they were folded. An
 upload that was interrupted goes on by offset, also from a copy of the folder on another machine.
 
 The writers are called `index-<uid>`, and `index-<uid>-<n>` where there are several: nothing that a server has of the
-original journal can be taken for a part of it.
+original journal can be taken for a part of it. If only some writers are replayed, because their files are gone, each is
+called `index-<writer>`: folders of the same run on other machines have other writers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from naiad.ops import (
 )
 from naiad.refs import ArtifactRef, FileRef
 from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
+from naiad.storage.local import outbox
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.points import Columns
 from naiad.storage.local.index.projection import Projection
@@ -55,6 +57,7 @@ FRAME_OPS = 1000
 MOST_TEXTS = 1000
 """Entries of a series of texts in one op."""
 PREFIX = "index-"
+_NEW = ".new"
 
 
 @dataclass
@@ -72,8 +75,17 @@ class _Journal:
         self.ops.append((at, rank, op))
 
 
-def write_replay(folder: RunDirectory) -> list[Path]:
+def names_of(folder: RunDirectory, writer: str) -> tuple[str, str]:
+    """Return how the names of files begin that may be a replay of a writer: one of the whole run, one of it alone."""
+    return f"{PREFIX}{folder.uid}", f"{PREFIX}{writer}."
+
+
+def write_replay(folder: RunDirectory, writers: Collection[str] = ()) -> list[Path]:
     """Write the journal of an index into the outbox of the run, and return its files.
+
+    Args:
+        folder: of the run.
+        writers: those whose journals are made again, in the place of all of their files in the outbox; none: all.
 
     Raises:
         DamagedData: the index is damaged; `naiad repair` saves the rest.
@@ -84,7 +96,7 @@ def write_replay(folder: RunDirectory) -> list[Path]:
         if damages:
             # Nothing is shipped of a damaged index: the server would take what is left for the whole run.
             raise _damaged(folder, str(damages[0]))
-        journals = _journals(folder, projection)
+        journals = _journals(folder, projection, writers)
         # In the order of their numbers, by which the replay is the same wherever and whenever it is made.
         states = sorted((*projection.states(), *projection.dead.values()), key=lambda state: (state.id, state.path))
         for state in states:
@@ -94,15 +106,21 @@ def write_replay(folder: RunDirectory) -> list[Path]:
     for path, tombstone in sorted(projection.tombstones.items()):
         _replay_deletions(journals, path, tombstone)
     folder.outbox.mkdir(exist_ok=True)
-    return [path for journal in journals.values() for path in _write(folder, journal)]
+    wanted = [journal for name, journal in journals.items() if not writers or name in writers]
+    hidden = [path for journal in wanted for path in _write(folder, journal)]
+    # Never both at a time, or a program that goes on with the run would ship both. If this is killed in between, it is
+    # repeated.
+    for name in writers:
+        outbox.discard(folder, (f"{name}.", *names_of(folder, name)))
+    return [_show(path) for path in hidden]
 
 
-def _journals(folder: RunDirectory, projection: Projection) -> dict[str, _Journal]:
+def _journals(folder: RunDirectory, projection: Projection, writers: Collection[str]) -> dict[str, _Journal]:
     """Return an empty journal for each writer; their names sort as those of the writers do."""
     # Between writers the name decides where times are equal, so the new names sort as the old ones.
     known = sorted(projection.writers)
     names = {
-        name: f"{PREFIX}{folder.uid}" + (f"-{number:04d}" if len(known) > 1 else "")
+        name: f"{PREFIX}{name}" if writers else f"{PREFIX}{folder.uid}" + (f"-{number:04d}" if len(known) > 1 else "")
         for number, name in enumerate(known)
     }
     return {name: _Journal(names[name], projection.writers[name]) for name in known}
@@ -305,7 +323,7 @@ def _replay_deletions(journals: dict[str, _Journal], path: str, tombstone: Field
 
 
 def _write(folder: RunDirectory, journal: _Journal) -> Iterator[Path]:
-    """Write the files of one writer."""
+    """Write the files of one writer under hidden names, and yield these."""
     state = journal.state
     ops, numbers = _numbered([op for _at, _rank, op in sorted(journal.ops, key=lambda item: item[:2])])
     opening = Open(journal.name, state.pid, state.host, state.boot, state.session, state.role, state.started)
@@ -339,11 +357,14 @@ def _numbered(ops: list[Op]) -> tuple[list[Op], npt.NDArray[np.uint32]]:
 
 
 def _save(path: Path, data: bytes) -> Path:
-    # Hidden until it is whole: the shipper takes every file that has its name in the outbox.
-    hidden = path.with_name(f".{path.name}.new")
+    # Hidden until all are whole: the shipper takes every file that has its name in the outbox.
+    hidden = path.with_name(f".{path.name}{_NEW}")
     hidden.write_bytes(data)
-    hidden.replace(path)
-    return path
+    return hidden
+
+
+def _show(hidden: Path) -> Path:
+    return hidden.replace(hidden.with_name(hidden.name[1:].removesuffix(_NEW)))
 
 
 def _damaged(folder: RunDirectory, what: str) -> DamagedData:
