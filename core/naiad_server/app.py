@@ -33,6 +33,7 @@ from naiad_server.view import StoreView
 from naiad_server.workers import Worker
 from naiad_web.server.answers import PROBLEM, Problem
 from naiad_web.server.answers import encoded as as_json
+from naiad_web.server.app import Gate
 from naiad_web.server.app import application as pages_application
 from naiad_web.server.problems import problem_of
 from naiad_web.server.routes import API
@@ -41,6 +42,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+JOURNAL = f"{API}/journal"
 LEAST_FREE = 16 * 1024 * 1024
 """Free bytes of the disk below which the server is not ready: a group may not fit."""
 DRAIN_SECONDS = 10.0
@@ -83,12 +85,13 @@ def application(
     server = Server(store, receiver, tokens, metrics, intake, folding, rules, trusted, quotas)
 
     own = [PathRoute(path, Endpoint(server, serve, role), methods=[method]) for method, path, serve, role in ROUTES]
+    [journal] = [route for route in own if route.path == JOURNAL]
     operation = [
         PathRoute("/readyz", _Plain(_ready, server), methods=["GET", "HEAD"]),
         PathRoute("/metrics", _Plain(_metrics, server), methods=["GET", "HEAD"]),
     ]
     app: Starlette = pages_application(store, rules, first=[*operation, *own], life=partial(_life, server))
-    counted: Any = _Counted(app, server)
+    counted: Any = _Counted(_Direct(app, journal, Gate(journal.endpoint, rules)), server)
     if proxies:
         counted = ProxyHeadersMiddleware(counted, [*proxies])
     return _Peer(counted)
@@ -127,10 +130,31 @@ class _Peer:
         await self._app({**scope, "naiad.peer": str((scope.get("client") or ("", 0))[0])}, receive, send)
 
 
+class _Direct:
+    """Middleware that passes journals to their route at once, and all other requests to Starlette.
+
+    Its layers and its search for the route take a tenth of the time of a small journal, and most requests are such.
+    """
+
+    def __init__(self, app: Starlette, route: PathRoute, direct: Gate) -> None:
+        """`direct`: the endpoint of the route, behind the gate that Starlette would have asked too."""
+        self._app = app
+        self._route = route
+        self._direct = direct
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == self._route.path:
+            scope["route"] = self._route  # by which it is counted
+            await self._direct(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 class _Counted:
     """Middleware of every answer: the epoch, the counters, and the version of the protocol."""
 
-    def __init__(self, app: Starlette, server: Server) -> None:
+    def __init__(self, app: _Direct, server: Server) -> None:
         self._app = app
         self._server = server
 
@@ -345,7 +369,7 @@ async def _follow(server: Server) -> None:
 
 ROUTES: tuple[tuple[str, str, Serve, str], ...] = (
     ("POST", f"{API}/runs", shipments.register, "contributor"),
-    ("POST", f"{API}/journal", shipments.journal, "contributor"),
+    ("POST", JOURNAL, shipments.journal, "contributor"),
     ("GET", f"{API}/runs/{{uid}}/journal", shipments.positions, "viewer"),
     ("PUT", f"{API}/blobs/{{sha256}}", shipments.take_blob, "contributor"),
     ("POST", f"{API}/blobs", shipments.ask_blobs, "contributor"),

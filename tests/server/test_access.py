@@ -202,6 +202,19 @@ def test_no_route_answers_without_a_valid_token(scene: Scene, method: str, path:
     assert [401] * 6 == [*found, forged]
 
 
+def test_journals_pass_the_gate_of_all_routes(scene: Scene) -> None:
+    """Though they take a shorter way."""
+    paths = ("/api/v1/journal", "/api/v1/runs")
+    foreign = [scene.server.send("POST", path, b"", sec_fetch_site="cross-site") for path in paths]
+    answers = [scene.server.send("POST", path, b"\x80", Content_Type="application/msgpack") for path in paths]
+    counts = scene.server.send("GET", "/metrics", token=None).body.decode()
+
+    assert [403, 403, 400, 400] == [each.status for each in (*foreign, *answers)]
+    for journal, other in (foreign, answers):
+        assert set(other.headers) == set(journal.headers)
+    assert 'naiad_requests_total{route="/api/v1/journal",status="400"}' in counts
+
+
 def test_project_of_another_token_is_not_found_as_any_other(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the projects that the token may see."""
     scene.server.register(new_uid(), "shown")

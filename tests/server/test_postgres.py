@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -26,7 +27,7 @@ from server_client import QUIET
 
 import naiad
 from naiad.container_kinds import RUN
-from naiad.errors import InvalidArgument
+from naiad.errors import InvalidArgument, StorageError
 from naiad.ids import new_uid
 from naiad.refs import FileRef
 from naiad.ship import shipper
@@ -39,7 +40,11 @@ from naiad.storage.postgres.connection import (
     PostgresConnection,
     _bound,
     _translated,
+    array,
+    calls,
+    contents,
     open_database,
+    texts,
     transaction,
 )
 from naiad.storage.postgres.objects import Objects, blob_name
@@ -226,6 +231,58 @@ def test_walk_over_pages_is_the_whole_list_and_holds_all_that_stay(cluster: Clus
     engine.dispose()
     with pytest.raises(InvalidArgument, match="not the end of a page"):
         found.page(RUN, "walk", None, limit=3, after="x" * 5)
+
+
+def test_arrays_arrive_in_the_database_as_they_are(cluster: Cluster) -> None:
+    names = ["", "a,b", '"{}\\', "null", "\N{SNOWMAN}", "9-x.000001.seg"]
+    data = [bytes(range(256)), b"", b"\\x00", bytes(100_000)]
+    given = [0, None, -(2**63), 2**63 - 1]
+    engine = open_database(cluster.postgres.url)
+    with calls(engine) as server:
+        found = [
+            [row[0] for row in server.rows(b"select unnest($1::%s[])" % kind, value)]
+            for kind, value in (
+                (b"text", texts(names)),
+                (b"bigint", array(given)),
+                (b"boolean", array([True, False])),
+                (b"float8", array([0.0, 60.5])),
+                (b"bytea", contents([])),
+                (b"text", texts([])),
+                (b"bigint", array([])),
+            )
+        ]
+        hexed = server.rows(b"select encode(each, 'hex') from unnest($1::bytea[]) as each", contents(data))
+    engine.dispose()
+
+    assert [each.encode() for each in names] == found[0]
+    assert [None if each is None else str(each).encode() for each in given] == found[1]
+    assert [[b"t", b"f"], [b"0", b"60.5"], [], [], []] == found[2:]
+    assert [(each.hex().encode(),) for each in data] == hexed
+
+
+def test_call_that_fails_says_why_and_its_connection_is_used_again(cluster: Cluster) -> None:
+    engine = open_database(cluster.postgres.url)
+    with pytest.raises(StorageError, match="division by zero"), calls(engine) as server:
+        server.rows(b"select 1 / 0")
+    with pytest.raises(StorageError, match="closed the connection"), calls(engine) as server:
+        server.rows(b"select pg_terminate_backend(pg_backend_pid())")
+    with calls(engine) as server:
+        assert [(b"1",)] == server.rows(b"select 1")
+    engine.dispose()
+
+
+def test_transaction_that_was_left_open_is_over_when_its_connection_is_used_again(cluster: Cluster) -> None:
+    engine = open_database(cluster.postgres.url)
+    with contextlib.closing(engine.raw_connection()) as connection:
+        raw: Any = connection.driver_connection
+        raw.execute("insert into naiad.unreferenced values ('left-open', now())")
+        process = raw.info.backend_pid
+    with transaction(engine) as raw:
+        rows = raw.execute("select pg_backend_pid(), count(object) from naiad.unreferenced where object = 'left-open'")
+        found = rows.fetchall()
+    engine.dispose()
+
+    assert [(process, 0)] == found
 
 
 class Explaining(PostgresConnection):

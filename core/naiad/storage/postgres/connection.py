@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import re
 import select
+import struct
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import sqlalchemy
 from psycopg import sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,6 +44,8 @@ CONNECT_SECONDS = 5
 POOL = 8
 """Connections that a process keeps; it makes as many more while all are in use."""
 FRESH_SECONDS = 1.0
+BYTES, TEXT = 17, 25
+"""The numbers of the types `bytea` and `text`."""
 DIFFERENT = (
     ("%", "%%"),
     (" REGEXP ", " ~ "),
@@ -68,12 +73,20 @@ def open_database(url: str) -> Engine:
         max_overflow=POOL,
         pool_timeout=CONNECT_SECONDS,  # as for a connection that the database does not give
         pool_use_lifo=True,  # the process of the connection used last has the caches of the database filled
+        pool_reset_on_return=None,  # `_end_transaction` does that
         # of a pooler between (PgBouncer), prepared statements would be lost
         connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": None},
     )
     sqlalchemy.event.listen(engine, "checkout", _require_alive)
     sqlalchemy.event.listen(engine, "checkin", _note_use)
+    sqlalchemy.event.listen(engine, "reset", _end_transaction)
     return engine
+
+
+def _end_transaction(raw: Any, _record: Any, _state: Any) -> None:
+    """Roll back a transaction that its owner has left open; psycopg takes its time if there is none too."""
+    if not raw.closed and raw.pgconn.transaction_status != TransactionStatus.IDLE:
+        raw.rollback()
 
 
 def _note_use(_raw: Any, record: Any) -> None:
@@ -119,6 +132,67 @@ def autocommit(engine: Engine) -> Iterator[psycopg.Connection[Any]]:
             finally:
                 if not raw.closed:
                     raw.autocommit = False
+    except (psycopg.Error, SQLAlchemyError) as error:
+        raise refusal(error) from error
+
+
+class Calls:
+    """One connection on which functions of the database are called, each call a transaction of its own.
+
+    By libpq itself: psycopg looks at each value for its type, makes a cursor, and waits in steps that end soon, all of
+    which takes several times as long as the rest of a small call.
+    """
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self._server = raw.pgconn
+
+    def rows(self, text: bytes, *parameters: str | bytes) -> list[tuple[bytes | None, ...]]:
+        """Run one statement, and return the values of its rows in the form of texts.
+
+        Args:
+            text: of the statement, with $1 for the first parameter.
+            parameters: a text is a value as PostgreSQL writes it, and bytes are a value in its binary form.
+
+        Raises:
+            psycopg.Error: the database reports an error, or cannot be reached.
+        """
+        values = [each.encode() if isinstance(each, str) else each for each in parameters]
+        formats = [isinstance(each, bytes) for each in parameters]
+        found = self._server.exec_params(text, values, param_formats=formats)
+        if found.status != ExecStatus.TUPLES_OK:
+            raise error_from_result(found)
+        columns = range(found.nfields)
+        return [tuple(found.get_value(row, column) for column in columns) for row in range(found.ntuples)]
+
+
+def array(values: Iterable[float | None]) -> str:
+    """Return an array of numbers or booleans as PostgreSQL writes it."""
+    return f"{{{','.join(map(str, values))}}}".replace("None", "null")
+
+
+def contents(values: Collection[bytes], oid: int = BYTES) -> bytes:
+    """Return an array of bytes, or of texts with the oid of their type, in PostgreSQL's binary form."""
+    if not values:
+        return struct.pack(">iii", 0, 0, oid)
+    head = struct.pack(">iiiii", 1, 0, oid, len(values), 1)
+    return head + b"".join([len(each).to_bytes(4, "big") + each for each in values])
+
+
+def texts(values: Iterable[str]) -> bytes:
+    """Return an array of texts in PostgreSQL's binary form."""
+    return contents([each.encode() for each in values], TEXT)
+
+
+@contextlib.contextmanager
+def calls(engine: Engine) -> Iterator[Calls]:
+    """Take a connection for calls of functions.
+
+    Raises:
+        StorageError: the database cannot be reached, or reports an error.
+    """
+    try:
+        with contextlib.closing(engine.raw_connection()) as connection:
+            yield Calls(cast("psycopg.Connection[Any]", connection.driver_connection))
     except (psycopg.Error, SQLAlchemyError) as error:
         raise refusal(error) from error
 

@@ -37,7 +37,17 @@ from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, suffix_of
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating, statistics, temporary
-from naiad.storage.postgres.connection import POOL, RunDatabase, autocommit, refusal, transaction
+from naiad.storage.postgres.connection import (
+    POOL,
+    Calls,
+    RunDatabase,
+    array,
+    calls,
+    contents,
+    refusal,
+    texts,
+    transaction,
+)
 from naiad.storage.postgres.folding import LOCK_SECONDS, Folder
 from naiad.storage.postgres.multipart_uploads import MultipartUploads
 from naiad.storage.postgres.notices import CHANGED, DUE, Sender
@@ -65,20 +75,9 @@ URGENT_BYTES = 1024 * 1024
 FOLD_SECONDS = 60
 """The longest wait for a fold; `PostgresStore.fold_waiting` shortens it for runs that are looked at."""
 
-POSITIONS = "select * from naiad.positions(%s::bigint[], %s::text[], %s::bigint[])"
-TAKE = """
-select * from naiad.take(%(run)s::bigint[], %(name)s::text[], %(was)s::bigint[], %(was_crc)s::bigint[],
-    %(upto)s::bigint[], %(crc)s::bigint[], %(is_sealed)s::boolean[], %(piece_run)s::bigint[], %(piece_file)s::text[],
-    %(start)s::bigint[], %(end)s::bigint[], %(data)b::bytea[], %(object)s::text, %(place)s::bigint[],
-    %(length)s::bigint[], %(piece_crc)s::bigint[], %(sign_run)s::bigint[], %(writer)s::text[], %(due_run)s::bigint[],
-    %(size)s::bigint[], %(seconds)s::float8[], %(urgent)s)
-"""
-"""All of a group at once, by a function of the first migration. `%b` sends bytes as they are."""
-NUMBERS = (
-    *("run", "was", "was_crc", "upto", "crc", "is_sealed", "piece_run", "start", "end", "place", "length", "piece_crc"),
-    *("sign_run", "due_run", "size", "seconds"),
-)
-"""The parameters of `TAKE` that are arrays of numbers."""
+POSITIONS = b"select * from naiad.positions($1, $2, $3)"
+TAKE = b"select * from naiad.take(%s)" % b", ".join(b"$%d" % number for number in range(1, 23))
+"""All of a group at once. The types of the parameters are those of the functions, in the first migration."""
 ENDED = """
 insert into naiad.writer (run, name, state, seen_at)
 select run, name, state, now() from unnest(%s::bigint[], %s::text[], %s::text[]) as new (run, name, state)
@@ -94,7 +93,7 @@ MOST_REMEMBERED = 50_000
 """Files whose positions a replica remembers: some 20 MB."""
 MOST_TRIES = 10
 """How many times a group is decided anew because other replicas have taken bytes of the same files meanwhile."""
-INLINE = "select coalesce(sum(octet_length(data)), 0) from naiad.inbox"
+INLINE = b"select coalesce(sum(octet_length(data)), 0) from naiad.inbox"
 BACKLOG = """
 select coalesce(sum(upto - start), 0)::bigint, coalesce(extract(epoch from now() - min(at)), 0)::float8,
     count(distinct run), (select count(*) from naiad.run where failures >= 3) from naiad.inbox
@@ -238,17 +237,17 @@ class Receiver:
         found = {run: self._containers.number_of(run.uid) for run in group.runs}
         numbers = {run: number for run, number in found.items() if number is not None}
         files = group.asked
-        with autocommit(self._engine) as raw:
+        with calls(self._engine) as server:
             known = self._positions.of([key for key in files if key[0] in numbers])  # others were deleted
             group.settle(known.get)
             # Sealings are rare, and what does not go on may be ahead of what this replica remembers.
             is_remembered = bool(files) and not sealings and len(group.taken) == len(pieces)
             for _ in range(MOST_TRIES):
                 if not is_remembered:
-                    known = self._known(raw, numbers, files)
+                    known = self._known(server, numbers, files)
                     group.settle(known.get, files)
                 is_remembered = False
-                files = self._take(raw, numbers, group, known, files)
+                files = self._take(server, numbers, group, known, files)
                 if not files:
                     break
             else:
@@ -262,26 +261,27 @@ class Receiver:
         return accepted
 
     def _known(
-        self, raw: psycopg.Connection[Any], numbers: dict[RunId, int], files: Collection[tuple[RunId, str]]
+        self, server: Calls, numbers: dict[RunId, int], files: Collection[tuple[RunId, str]]
     ) -> dict[RunId, dict[str, Position]]:
         """Return the positions of some files by run. Runs that another replica has deleted leave `numbers`."""
         keys = [(numbers[run], file) for run, file in files if run in numbers]
-        asked = [[run for run, _ in keys], [file for _, file in keys], [*numbers.values()]]
-        rows = raw.execute(POSITIONS, asked).fetchall()
-        there = {row[0] for row in rows}
+        asked = array(run for run, _ in keys), texts(file for _, file in keys), array(numbers.values())
+        rows = server.rows(POSITIONS, *asked)
+        there = {int(row[0] or 0) for row in rows}
         for run in [run for run, number in numbers.items() if number not in there]:
             del numbers[run]
             self._containers.forget(run)
         runs = {number: run for run, number in numbers.items()}
         found: dict[RunId, dict[str, Position]] = {run: {} for run in numbers}
-        for number, file, *position in rows:
+        for number, file, upto, crc, is_sealed in rows:
             if file is not None:
-                found[runs[number]][file] = Position(*position)
+                position = Position(int(upto or 0), int(crc or 0), is_sealed == b"t")
+                found[runs[int(number or 0)]][file.decode()] = position
         return found
 
     def _take(
         self,
-        raw: psycopg.Connection[Any],
+        server: Calls,
         numbers: Mapping[RunId, int],
         group: Group,
         known: Mapping[RunId, Mapping[str, Position]],
@@ -298,44 +298,39 @@ class Receiver:
         )
         urgent = {numbers[run] for run in group.claimed(self.find)}
         urgent |= {number for (number, _, _), after in zip(changed, afters, strict=True) if after.is_sealed}
-        rows: dict[str, Any] = {
-            "run": [number for number, _, _ in changed],
-            "name": [file for _, file, _ in changed],
-            "was": [None if each is None else each.upto for each in befores],
-            "was_crc": [None if each is None else each.crc for each in befores],
-            "upto": [each.upto for each in afters],
-            "crc": [each.crc for each in afters],
-            "is_sealed": [each.is_sealed for each in afters],
-            "sign_run": [number for number, _ in signs],
-            "writer": [name for _, name in signs],
-            **self._bytes(raw, numbers, pieces),
-            **_waits(numbers, pieces, urgent),
-        }
-        rows |= {name: _array(rows[name]) for name in NUMBERS}
-        taken = set(raw.execute(TAKE, rows).fetchall())
+        rows = server.rows(
+            TAKE,
+            array(number for number, _, _ in changed),
+            texts(file for _, file, _ in changed),
+            array(None if each is None else each.upto for each in befores),
+            array(None if each is None else each.crc for each in befores),
+            array(each.upto for each in afters),
+            array(each.crc for each in afters),
+            array(each.is_sealed for each in afters),
+            *self._bytes(server, numbers, pieces),
+            array(number for number, _ in signs),
+            texts(name for _, name in signs),
+            *_waits(numbers, pieces, urgent),
+        )
+        taken = {(int(run or 0), (file or b"").decode()) for run, file in rows}
         left = {key for number, file, key in changed if (number, file) not in taken}
         self._positions.note(
             {key: after for (_, _, key), after in zip(changed, afters, strict=True) if key not in left}, left
         )
         return left
 
-    def _bytes(
-        self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], pieces: Sequence[Piece]
-    ) -> dict[str, object]:
-        """Return the rows of the inbox, after the bytes of many were put into one object."""
+    def _bytes(self, server: Calls, numbers: Mapping[RunId, int], pieces: Sequence[Piece]) -> Iterator[str | bytes]:
+        """Yield the rows of the inbox, column by column, after the bytes of many were put into one object."""
         is_large = sum(len(each.data) for each in pieces) >= OBJECT_BYTES
-        name, places = self._put(raw, pieces) if is_large else ("", [])
-        return {
-            "piece_run": [numbers[each.run] for each in pieces],
-            "piece_file": [each.file for each in pieces],
-            "start": [each.start for each in pieces],
-            "end": [each.start + len(each.data) for each in pieces],
-            "object": name,
-            "data": [b"" if name else each.data for each in pieces],
-            "place": [place for place, _, _ in places],
-            "length": [length for _, length, _ in places],
-            "piece_crc": [crc for _, _, crc in places],
-        }
+        name, places = self._put(server, pieces) if is_large else ("", [])
+        yield array(numbers[each.run] for each in pieces)
+        yield texts(each.file for each in pieces)
+        yield array(each.start for each in pieces)
+        yield array(each.start + len(each.data) for each in pieces)
+        yield contents([b"" if name else each.data for each in pieces])
+        yield name
+        for column in range(3):
+            yield array(each[column] for each in places)
 
     def _note_ends(self, numbers: Mapping[RunId, int], writers: Collection[tuple[RunId, str]]) -> set[RunId]:
         """Note that writers have ended; return the runs of which one has, with all its files there."""
@@ -362,7 +357,7 @@ class Receiver:
                 raw.execute(DUE_NOW, [[numbers[run] for run in ended]])
         return ended
 
-    def _put(self, raw: psycopg.Connection[Any], taken: Sequence[Piece]) -> tuple[str, list[tuple[int, int, int]]]:
+    def _put(self, server: Calls, taken: Sequence[Piece]) -> tuple[str, list[tuple[int, int, int]]]:
         """Put pieces into one object; return its name with place, length and crc of each. No name: it is away."""
         name = f"inbox/{clock.now() // 3600:.0f}/{os.urandom(8).hex()}"
         places, data = [], bytearray()
@@ -373,8 +368,8 @@ class Receiver:
         try:
             self._objects.put_briefly(name, bytes(data))  # before the rows that refer to it
         except StorageError:
-            row = raw.execute(INLINE).fetchone()
-            if row is not None and row[0] + sum(len(each.data) for each in taken) > MOST_INLINE:
+            [(size,)] = server.rows(INLINE)
+            if int(size or 0) + sum(len(each.data) for each in taken) > MOST_INLINE:
                 raise
             return "", []  # the objects are away: the database takes the bytes for a while
         return name, places
@@ -502,23 +497,13 @@ class Receiver:
         self._engine.dispose()
 
 
-def _array(values: Sequence[float | None]) -> str:
-    """Return numbers as PostgreSQL writes an array.
-
-    psycopg looks at every value of every array to find their type, which takes longer than all else of a small group.
-    """
-    return f"{{{','.join('null' if each is None else str(each) for each in values)}}}"
-
-
-def _waits(numbers: Mapping[RunId, int], pieces: Sequence[Piece], urgent: set[int]) -> dict[str, object]:
-    """Return the rows of runs to be folded: those of the pieces in time, the urgent ones now."""
+def _waits(numbers: Mapping[RunId, int], pieces: Sequence[Piece], urgent: set[int]) -> Iterator[str]:
+    """Yield the rows of runs to be folded, column by column: those of the pieces in time, the urgent ones now."""
     sizes = dict.fromkeys(urgent, 0)
     for each in pieces:
         sizes[numbers[each.run]] = sizes.get(numbers[each.run], 0) + len(each.data)
     runs = sorted(sizes)
-    return {
-        "due_run": runs,
-        "size": [sizes[run] for run in runs],
-        "seconds": [0.0 if run in urgent else FOLD_SECONDS for run in runs],
-        "urgent": URGENT_BYTES,
-    }
+    yield array(runs)
+    yield array(sizes[run] for run in runs)
+    yield array(0.0 if run in urgent else FOLD_SECONDS for run in runs)
+    yield str(URGENT_BYTES)
