@@ -73,6 +73,9 @@ class Container:
         """Begin the reserved container, or resume it if another process has begun it."""
         # The id existed. Either its run is complete, or the process that took the id was killed before its first ops:
         # then this process becomes the one that begins it.
+        if reservation.is_begun:
+            self._go_on(reservation.run, reservation.id, given)
+            return
         if not reservation.is_new and self._is_begun(reservation.run):
             self._go_on(reservation.run, None, given)  # its id is that of the moment when it was named
             return

@@ -67,6 +67,8 @@ class Reservation(NamedTuple):
     run: RunId
     id: str
     is_new: bool
+    is_begun: bool = False
+    """Whether it is known to have begun elsewhere, though its facts cannot be read now."""
 
 
 BEGIN_SECONDS = 1.0

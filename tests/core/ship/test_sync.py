@@ -164,6 +164,53 @@ def test_run_that_was_sealed_stays_as_it_was_sealed(
     assert 0 == cli("--store", str(store), "verify").exit_code
 
 
+ELSEWHERE = """
+import os, sys, naiad
+run = naiad.init_run(custom_run_id="elsewhere", project="elsewhere", capture_hardware_metrics=False, git_ref=False,
+    mode=sys.argv[2], **({"name": "first", "description": "of another machine"} if sys.argv[1] == "0" else {}))
+run["loss"].extend([float(int(sys.argv[1]) + step) for step in range(100)], steps=range(100))
+run["last"] = int(sys.argv[1])
+run.stop()
+"""
+
+
+def test_run_of_another_machine_goes_on_while_its_server_is_away_and_keeps_its_facts(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job is started again on a machine that has written the run before: without a server, and offline."""
+    own = Server(tmp_path / "own").start("--init")
+    address = f"http://127.0.0.1:{own.port}"
+    monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+
+    def log_in(place: str, number: int, mode: str = "async") -> subprocess.CompletedProcess[str]:
+        settings = {"NAIAD_STORE": address, "NAIAD_LOCAL_STORE": str(tmp_path / place), "NAIAD_CONNECT_SECONDS": "1"}
+        command = [sys.executable, "-c", ELSEWHERE, str(number), mode]
+        environment = {**os.environ, **settings}
+        return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
+
+    def facts_of() -> list[Any]:
+        with naiad.init_run(store=address, custom_run_id="elsewhere", project="elsewhere", mode="read-only") as run:
+            return [run[f"sys/{each}"].fetch() for each in ("id", "name", "description", "creation_time", "owner")]
+
+    log_in("a", 0)
+    log_in("b", 100)
+    before = facts_of()
+    own.stop()
+    done = [log_in("b", 200), log_in("b", 300, "offline")]
+    own.start()
+    synced = cli("sync", str(tmp_path / "b"), "--json")
+    with naiad.init_run(store=address, with_id=str(before[0]), mode="read-only") as run:
+        values = sorted(run["loss"].fetch_values(progress_bar=False)["value"].tolist())
+        last = run["last"].fetch()
+
+    assert [0, 0] == [each.returncode for each in done], done
+    assert "cannot be reached" in done[0].stderr
+    assert (0, [True]) == (synced.exit_code, [row["confirmed"] for row in rows(synced)]), synced.output
+    assert (before, "first") == (facts_of(), before[1])
+    assert ([float(each) for each in range(400)], 300) == (values, last)
+    own.stop()
+
+
 RESUMED = """
 import os, sys, naiad
 run = naiad.init_run(custom_run_id="again", project=sys.argv[1], capture_hardware_metrics=False, git_ref=False)

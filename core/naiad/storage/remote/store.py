@@ -196,9 +196,11 @@ class RemoteStore:
     ) -> Reservation:
         if not own.is_new or own.run.uid in self._pending:  # a job that was started again with its custom id
             known = self._pending.get(own.run.uid) or self._remote(own.run)
-            if known is not None and known.began:
+            # One that began elsewhere goes on in the folder here if its server is away; its first ops are not here.
+            is_begun = known is not None and not known.began and self._registered(own.run, known) is None
+            if known is not None and (known.began or is_begun):
                 self.begun.add(own.run.uid)
-            return Reservation(own.run, known.id if known is not None and known.id else own.id, own.is_new)
+            return Reservation(own.run, known.id if known is not None and known.id else own.id, own.is_new, is_begun)
         remote = Remote(
             self.address, project, clock.now(), custom_run_id=custom_run_id, wish=wish, parent=parent, began=True
         )
