@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from postgres_server import Cluster
 
 from naiad.errors import DamagedData
+from naiad.ids import new_uid
+from naiad.storage.postgres import objects as postgres_objects
 from naiad.storage.postgres.objects import Objects
 
 
@@ -99,3 +102,27 @@ def test_object_in_a_folder_is_on_the_disk_before_rows_refer_to_it(tmp_path: Pat
         Objects(tmp_path.as_uri()).put("runs/uid/a.pack", b"a")
 
     assert [str(tmp_path / each) for each in ("runs/uid/a.pack", "runs/uid", "runs", ".")] == synced
+
+
+def test_file_goes_in_as_many_requests_as_s3_permits(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.objects.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(postgres_objects, "MOST_PIECES", 3)
+    content = os.urandom(1024) * 30 * 1024
+    (tmp_path / "large").write_bytes(content)
+    found, name = Objects(cluster.objects.url), f"blobs/{new_uid()}"
+    found.put(name, tmp_path / "large")
+    head = cluster.objects.client().head_object(Bucket=cluster.objects.bucket, Key=f"test/{name}")
+
+    assert "3" == head["ETag"].strip('"').partition("-")[2]
+    assert content == found.get(name)
+
+
+def test_pieces_of_the_largest_object_of_s3_are_as_it_permits() -> None:
+    sizes = [0, 48 * 1024**3, 5 * 1024**4]
+    pieces = [postgres_objects._piece_of(size) for size in sizes]
+
+    assert all(5 * 1024**2 <= piece <= 5 * 1024**3 for piece in pieces)
+    assert all(-(-size // piece) <= 10_000 for size, piece in zip(sizes, pieces, strict=True))

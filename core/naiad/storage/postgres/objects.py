@@ -29,7 +29,9 @@ LINK_SECONDS = 300.0
 """How long a presigned address can be used."""
 PIECE = 8 * 1024 * 1024
 MOST_PIECES = 9_000
-"""Requests in which an object is stored; S3 permits 10,000."""
+"""Requests in which an object is stored; S3 permits 10,000, of 5 GiB each, and 5 TiB in all."""
+AT_ONCE = 64 * 1024 * 1024
+"""Bytes of a file that are sent at once, or two pieces of a very large one: they are in memory."""
 GAP = 16 * 1024
 """Bytes between two parts of an object that are read with them: another request takes longer."""
 RETRIES: Any = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}
@@ -157,7 +159,15 @@ class Objects:
     def _put(self, store: Any, name: str, content: bytes | Path) -> None:
         with self._breaker.request():
             try:
-                obstore.put(store, self._place(name), content)
+                # A file that is larger than one piece goes in several requests.
+                piece = _piece_of(len(content) if isinstance(content, bytes) else content.stat().st_size)
+                obstore.put(
+                    store,
+                    self._place(name),
+                    content,
+                    chunk_size=piece,
+                    max_concurrency=max(2, AT_ONCE // piece),
+                )
                 if self._folder is not None:
                     _sync(self._folder, name)
             except (obstore.exceptions.BaseError, OSError) as error:
@@ -184,11 +194,15 @@ class Objects:
                     raise
 
             ahead = [reading.submit(next, pieces, None)]
-            length = max(PIECE, -(-size // MOST_PIECES))
             try:
                 # In several requests, the last of which makes the object appear. After an error none of them stays.
                 obstore.put(
-                    self._store, self._place(name), arriving(), use_multipart=True, chunk_size=length, max_concurrency=2
+                    self._store,
+                    self._place(name),
+                    arriving(),
+                    use_multipart=True,
+                    chunk_size=_piece_of(size),
+                    max_concurrency=2,
                 )
             except (NaiadError, obstore.exceptions.BaseError, OSError) as error:
                 if raised:
@@ -372,6 +386,11 @@ class Objects:
                     yield str(each["path"])[cut:], int(each["size"]), each["last_modified"]
         except (obstore.exceptions.BaseError, OSError) as error:
             raise _unusable(self.url, error) from error
+
+
+def _piece_of(size: int) -> int:
+    """Return the bytes of each request that stores an object of so many."""
+    return max(PIECE, -(-size // MOST_PIECES))
 
 
 def _sync(folder: Path, name: str) -> None:
