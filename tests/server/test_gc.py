@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -191,6 +192,28 @@ def test_content_that_is_sent_again_while_gc_frees_it_is_there_afterwards(
     put(receiver, data)
 
     assert name in freed
+    assert data == Objects(cluster.objects.url).get(name)
+
+
+def test_content_that_gc_frees_is_stored_again_while_no_transaction_is_open(
+    cluster: Cluster, opened: Opened, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take minutes, in which gc would wait; and the database may end a transaction that idles."""
+    data, store = new_uid().encode(), Objects.put
+    tries, waiting = itertools.count(), list[tuple[object, ...]]()
+    idle = "select count(*) from pg_stat_activity where state = 'idle in transaction' and query ~ 'pg_advisory_xact'"
+
+    def stored(objects: Objects, name: str, content: bytes | Path) -> None:
+        if next(tries):
+            waiting.extend(cluster.ask(idle))
+        store(objects, name, content)
+        if not waiting:
+            objects.delete([name])
+
+    monkeypatch.setattr(Objects, "put", stored)
+    name = put(opened[0][1], data)
+
+    assert [(0,)] == waiting
     assert data == Objects(cluster.objects.url).get(name)
 
 

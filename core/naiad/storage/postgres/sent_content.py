@@ -11,6 +11,13 @@ from naiad.errors import StorageError
 from naiad.storage.postgres.connection import GC_LOCK, transaction
 from naiad.storage.postgres.objects import Objects, blob_name
 
+MOST_TRIES = 3
+ADD = """
+insert into naiad.content (project, sha256, size) values (%s, %s, %s)
+on conflict (project, sha256) do update set made_at = now(), size = excluded.size returning xmax = 0
+"""
+"""The number in `xmax` is another one in a row that was there."""
+
 
 class SentContent:
     """The rows of content, by project and SHA-256."""
@@ -44,18 +51,16 @@ class SentContent:
             StorageError: it was freed and there is no such file; or the objects or the database cannot be used now.
         """
         name = blob_name(sha256)
-        with transaction(self._engine) as raw:
-            raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
-            # gc may have freed it just now. While this lock is held it does not, and a row says that it is there.
-            if not self._objects.has(name):
-                if source is None:
-                    raise StorageError(f"The object {name} was freed meanwhile.")
-                self._objects.put(name, source)
-            row = raw.execute(
-                "insert into naiad.content (project, sha256, size) values (%s, %s, %s) "
-                "on conflict (project, sha256) do update set made_at = now(), size = excluded.size "
-                "returning xmax = 0",  # which is another number in a row that was there
-                [project, sha256, size],
-            ).fetchone()
-            raw.execute("delete from naiad.unreferenced where object = %s", [name])
-        return row == (True,)
+        for _ in range(MOST_TRIES):
+            with transaction(self._engine) as raw:
+                raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
+                # gc may have freed it just now. While this lock is held it does not, and a row says that it is there.
+                if self._objects.has(name):
+                    row = raw.execute(ADD, [project, sha256, size]).fetchone()
+                    raw.execute("delete from naiad.unreferenced where object = %s", [name])
+                    return row == (True,)
+            if source is None:
+                break
+            # Under no lock, as it may take minutes. gc finds it only after it has noted it anew.
+            self._objects.put(name, source)
+        raise StorageError(f"The object {name} was freed meanwhile.")
