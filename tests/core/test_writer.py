@@ -14,8 +14,10 @@ import pytest
 
 from naiad.errors import InactiveRun, StorageError, StorageWarning, StoreNotWritable, SyncFailed
 from naiad.ops import Assign, Strings
+from naiad.settings import Tuning
 from naiad.storage.local.journal.leases import read_leases
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
 
@@ -74,11 +76,14 @@ def test_stop_seals_also_while_somebody_reads(folder: RunDirectory, monkeypatch:
     writer.stop()
     reader = Reader(folder)
     assert 1000 == reader.count("x")
+    keeper = Maintenance(folder, Tuning.from_environment())
+    before = keeper.positions()
     writer = Writer.open(folder)
     log_some(writer, 1000, 1000)
     until = time.monotonic() + 60
-    while not folder.index.with_name("run.db-wal").exists() and time.monotonic() < until:
+    while keeper.positions() == before and time.monotonic() < until:
         time.sleep(0.01)
+    assert keeper.positions() != before
     assert list(range(2000)) == reader.points("x").steps.tolist()
     writer.stop()
 

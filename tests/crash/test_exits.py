@@ -173,7 +173,8 @@ def test_stopped_run_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_handler_of_the_program_is_left_alone(tmp_path: Path) -> None:
-    code = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n" + READY + "time.sleep(30)"
+    # In short parts: a signal that arrives just before a sleep is handled after it.
+    code = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n" + READY + "for _ in range(300): time.sleep(0.1)"
 
     assert 9 == terminated(tmp_path, code)
     assert ("failed", 9) == ended()

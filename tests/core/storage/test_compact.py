@@ -202,9 +202,11 @@ def test_packs_without_small_pieces_stay_as_they_are_while_another_series_is_mer
 
 def test_chunks_of_long_texts_are_not_written_anew_again_and_again(folder: RunDirectory, writer: Writer) -> None:
     """A bar of progress: megabytes that take kilobytes on the disk."""
+    keeper = Maintenance(folder, Tuning.from_environment())  # one, since it starts a process for folds of this size
     for each in range(MOST_PIECES + 3):
         writer.log([Strings("log", ["=" * 4_500_000], [each], [float(each)], False, writer.now())])
-        fold(writer)
+        keeper.fold(writer.journal)
+    keeper.close()
 
     assert not merge(opened(folder))
     assert MOST_PIECES + 3 == len(Reader(folder).texts("log").texts)
