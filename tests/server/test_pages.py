@@ -48,13 +48,19 @@ def page(chromium: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def runs(server: AnyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The uids of eleven runs of the project "exported" on the server."""
+def project(request: pytest.FixtureRequest) -> str:
+    """Of this test alone: the server may be that of another one too."""
+    return str(request.node.originalname).removeprefix("test_")
+
+
+@pytest.fixture
+def runs(server: AnyServer, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The uids of eleven runs of the project on the server."""
     monkeypatch.setenv("NAIAD_API_TOKEN", server.token)
     monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "here"))
     found = []
     for number in range(11):
-        with naiad.init_run(store=address(server), project="exported", name=f"n{number} {HOSTILE}", **QUIET) as run:
+        with naiad.init_run(store=address(server), project=project, name=f"n{number} {HOSTILE}", **QUIET) as run:
             run["score"] = number % 3 + 0.5
             run["kind"] = "=1+1" if number % 2 else "plain"
             run["loss"].extend([1.0, 0.25, number], steps=[0, 1, 2])
@@ -78,10 +84,11 @@ def exported(page: Any, form: str) -> str:
     return Path(download.value.path()).read_text()
 
 
-def test_table_is_exported_as_it_is_shown(page: Any, server: AnyServer, runs: list[str]) -> None:
+@pytest.mark.usefixtures("runs")
+def test_table_is_exported_as_it_is_shown(page: Any, server: AnyServer, project: str) -> None:
     """By its sort, its filter and its groups; a text that a spreadsheet would compute is none in the file."""
     columns = "cols=sys/id,kind,score,loss:min"
-    page.goto(f"{address(server)}/p/exported/runs?{columns}&sort=-sys/id#token={server.token}")
+    page.goto(f"{address(server)}/p/{project}/runs?{columns}&sort=-sys/id#token={server.token}")
     page.locator("tbody tr[role=row]").nth(10).wait_for()
     rows = list(csv.reader(exported(page, "CSV").splitlines()))
     records = json.loads(exported(page, "JSON"))
@@ -90,7 +97,7 @@ def test_table_is_exported_as_it_is_shown(page: Any, server: AnyServer, runs: li
     assert ["sys/id", "kind", "score", "loss:min"] == rows[0] == list(records[0])
     assert [text.strip() for text in shown] == [row[0] for row in rows[1:]] == [row["sys/id"] for row in records]
     assert {"'=1+1", "plain"} == {row[1] for row in rows[1:]}
-    page.goto(f"{address(server)}/p/exported/runs?{columns}&group=kind")
+    page.goto(f"{address(server)}/p/{project}/runs?{columns}&group=kind")
     page.locator("tr.group").nth(1).wait_for()
 
     groups = json.loads(exported(page, "JSON"))
