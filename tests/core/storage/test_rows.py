@@ -14,6 +14,7 @@ from naiad.storage.local.index.rows import (
     field_state,
     odd_paths,
     possibly_deleted,
+    summed_rows,
     writer_row,
     writer_state,
 )
@@ -41,6 +42,24 @@ def test_state_is_made_of_the_field_that_is_asked_for_and_of_no_other() -> None:
     assert 0.5 == state.value
     assert {2: state} == projection.made
     assert state is projection.at("a/y")
+
+
+def test_rows_of_series_are_read_as_their_aspects() -> None:
+    state = FieldState("loss", POINTS, 1, writer="w", at=1.0)
+    state.add_points("w", 2, 2, 0.5, 1.5, 2.0, 1, 1.5, 7, spread=0.5)
+    series, empty, other = field_row(state), row_of(2, "val", POINTS, None), row_of(3, "lr")
+
+    assert ({"loss": [1.5, 0.5, 1.5, 1.0, 0.25], "val": None}, [other]) == summed_rows([series, empty, other])
+
+
+@pytest.mark.parametrize("kind", [POINTS, "float"])
+def test_rows_that_are_damaged_or_twice_are_not_read_as_aspects(kind: str) -> None:
+    value = None if kind == POINTS else 0.5
+    whole = row_of(1, "x", kind, value)
+
+    assert summed_rows([whole, whole._replace(path="y")]) is None
+    assert summed_rows([whole._replace(crc=whole.crc ^ 1)]) is None
+    assert kind != POINTS or summed_rows([whole, row_of(2, "x", kind, value)]) is None
 
 
 def test_kinds_need_no_states_and_keep_the_order_of_the_index() -> None:

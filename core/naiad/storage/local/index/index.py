@@ -17,7 +17,7 @@ from naiad.disk import sync_folder
 from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
-from naiad.kinds import DERIVED, FILES, POINTS
+from naiad.kinds import DERIVED, FILES
 from naiad.ops import Assign, Op, Tags
 from naiad.storage.local.index.chunk_rows import CHUNK_TYPES, EVERY_CHUNK, FIELD_SHIFT, ChunkRow, chunk_key
 from naiad.storage.local.index.projection import Projection, Row, namespaces_of
@@ -36,7 +36,6 @@ from naiad.storage.local.index.rows import (
     PositionRow,
     PyramidRow,
     WriterRow,
-    aspects_in,
     damaged,
     decode_head,
     facts_of_row,
@@ -48,6 +47,7 @@ from naiad.storage.local.index.rows import (
     pack_crc,
     position_row,
     possibly_deleted,
+    summed_rows,
     typed,
     whole_fields,
     writer_row,
@@ -231,21 +231,19 @@ class Index:
         None where fields conflict or were deleted, where there are files or rewinds, or where something is damaged.
         The table of a run of 100,000 series needs no more of each, and a state takes longer to make.
         """
-        damages: list[Damage] = []
-        found = self._scan(connection, "field", damages)
-        paths_found = [row[1] for row in found]
-        there = set(paths_found)
-        is_plain = not damages and len(there) == len(found) == len(whole_fields(found))
-        is_plain = is_plain and there.isdisjoint([*DERIVED, rewinds.PATH])
-        if not is_plain or possibly_deleted(found) or odd_paths(paths_found):
-            return None
-        others = [row for row in found if row[2] != POINTS]
-        if namespaces_of(there) & there or not FILES.isdisjoint([row[2] for row in others]):
-            return None
         try:
-            summed = {row[1]: aspects_in(row[3]) for row in found if row[2] == POINTS}
-        except MALFORMED:
+            read = summed_rows(connection.run(_ALL["field"]))
+        except (DatabaseError, *MALFORMED):
             return None
+        if read is None or possibly_deleted(read[1]) or not FILES.isdisjoint(row[2] for row in read[1]):
+            return None
+        summed, others = read
+        paths_found = [*summed, *(row[1] for row in others)]
+        there = set(paths_found)
+        is_plain = len(there) == len(paths_found) and there.isdisjoint([*DERIVED, rewinds.PATH])
+        if not is_plain or odd_paths(paths_found) or namespaces_of(there) & there:
+            return None
+        damages: list[Damage] = []
         states = [*_states_of(self.folder.index.name, others, damages).values()]
         return None if damages else (summed, states)
 
