@@ -345,9 +345,10 @@ def gc(
     With --monitoring-days it also deletes the metrics of hardware and the console output of old runs, that is all
     series below monitoring/. All other fields stay.
 
-    Both count from the last change, by the clock of the program that made it. Without them no run, and no part of one,
-    is deleted by age. Content used in the last ten minutes stays. The server may run meanwhile; runs that are
-    protected or being written stay as they are.
+    Beside a database, both count from the time at which the server last heard of the item; of a folder, from its last
+    change by the clock of the program that made it. Without them no run, and no part of one, is deleted by age. Content
+    used in the last ten minutes stays. The server may run meanwhile; runs that are protected or being written stay as
+    they are.
 
     Beside a database, content stays that a restore of the last backup may need, as noted by `naiad server backed-up`.
     It is freed by the command that runs some days after the one that first found it without a reference: run it daily.
@@ -357,11 +358,11 @@ def gc(
     tokens = _tokens(place)
     upkeep = _upkeep(place)
     store = place.open()[0] if _is_database(place) else locate(folder(place))
-    now = datetime.now(timezone.utc)
+    now, arrivals = datetime.now(timezone.utc), upkeep.arrivals()
     if trash_days is not None:
         before = now - timedelta(days=trash_days)
         for row in store.catalog().summaries(project, kind=None, is_trashed=True):
-            if row.modified is None or row.modified > before:
+            if not retention.is_old(row, before, arrivals):
                 continue
             try:
                 gone = [trash.Item(row.id, row.run)] if is_dry else trash.delete(store, [trash.Item(row.id, row.run)])
@@ -373,7 +374,7 @@ def gc(
                 if not is_dry:
                     tokens.note("command", "container.delete", item.id)
     if monitoring_days is not None:
-        for each in retention.expired(store, project, now - timedelta(days=monitoring_days)):
+        for each in retention.expired(store, project, now - timedelta(days=monitoring_days), arrivals):
             if not is_dry:
                 retention.drop(store, each)
                 tokens.note("command", "monitoring.delete", each.id)

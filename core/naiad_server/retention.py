@@ -5,7 +5,7 @@ Everything else of a run stays: its other fields, and single values of monitorin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from naiad.errors import ContainerNotFound
 from naiad.kinds import PROTECTED, SERIES
 from naiad.ops import Delete
 from naiad.storage.base import Change, Store
+from naiad.storage.catalog import Summary
 from naiad.storage.edits import edit
 
 MONITORING = "monitoring/"
@@ -28,14 +29,29 @@ class Expired(NamedTuple):
     """Of its series."""
 
 
-def expired(store: Store, project: str | None, before: datetime) -> Iterator[Expired]:
+def is_old(row: Summary, before: datetime, arrivals: Mapping[str, datetime]) -> bool:
+    """Whether a server last heard of a container before a time; if it has not noted that, by its last change.
+
+    The change has its time from the program that made it, whose clock may be wrong, and which may send it much later.
+    """
+    at = arrivals.get(row.run.uid, row.modified)
+    return at is not None and at <= before
+
+
+def expired(store: Store, project: str | None, before: datetime, arrivals: Mapping[str, datetime]) -> Iterator[Expired]:
     """Yield the runs with monitoring that are over and have not changed since a time, but protected ones.
+
+    Args:
+        store: the store.
+        project: the one project; None: all.
+        before: the time.
+        arrivals: when a server last heard of each, by uid.
 
     Raises:
         StorageError: the store cannot be read now.
     """
     for row in store.catalog().summaries(project, kind=RUN):
-        if row.state == "running" or row.modified is None or row.modified > before:
+        if row.state == "running" or not is_old(row, before, arrivals):
             continue
         try:
             reader = store.reader(row.run)

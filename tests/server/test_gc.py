@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import subprocess
 import sys
+import time
+import zlib
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,15 +15,16 @@ from pathlib import Path
 import psycopg
 import pytest
 from postgres_server import Cluster, wait_for
-from server_client import QUIET
+from server_client import QUIET, part
 
 import naiad
 from naiad.container_kinds import RUN, RunId
 from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_uid
-from naiad.ops import Delete
+from naiad.ops import Assign, Define, Delete, End, Open, encode_ops
 from naiad.storage.base import Change
 from naiad.storage.edits import edit
+from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.opening import database, database_upkeep
 from naiad.storage.postgres import temporary
 from naiad.storage.postgres import upkeep as upkeep_module
@@ -379,3 +382,34 @@ def test_verify_goes_on_after_a_list_of_files_that_is_damaged(
         cluster.ask(damage.format(table), [me.uid, later.uid])
 
     assert {opened[0][0].id_of(each) for each in (me, later)} <= damaged
+
+
+@pytest.mark.parametrize("days", [-100, 100])
+def test_age_of_a_run_is_counted_from_its_arrival(cluster: Cluster, days: int) -> None:
+    """An offline run that is sent after months has arrived today; the clock of another client may be wrong."""
+    at = time.time() + days * 86_400
+    uids = {new_uid(): is_trashed for is_trashed in (False, True)}
+    project = f"arrived{days}"
+    for uid, is_trashed in uids.items():
+        cluster.register(uid, project)
+        ops = [Open("1-w", 1, "h", "b", 1, "owner", at), Define(1, "monitoring/x/cpu", False, at)]
+        ops += [Assign("sys/trashed", "bool", True, at)] * is_trashed
+        data = encode_frame(0, encode_ops([*ops, End("finished", at)]))
+        end, name = 16 + len(data), "1-w.000001.ops"
+        cluster.journal(
+            parts=[part(uid, name, 16, data)],
+            sealed=[[uid, name, end, zlib.crc32(data)]],
+            writers=[[uid, "1-w", False]],
+        )
+        wait_for(lambda uid=uid: cluster.is_settled(uid), "the fold")
+    asked = ("gc", "--monitoring-days", "1", "--trash-days", "1", "--project", project, "--dry-run")
+    young = cluster.command(*asked)
+    cluster.ask(
+        "update naiad.writer w set seen_at = now() - interval '2 days' from naiad.run "
+        "where number = w.run and project = %s", project,
+    )  # fmt: skip
+    old = cluster.command(*asked)
+
+    assert "deleted" not in young
+    assert 1 == old.count("monitoring/x/cpu")
+    assert 2 == old.count("deleted")

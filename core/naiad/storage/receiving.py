@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from naiad.container_kinds import MODEL, ContainerKind, RunId
@@ -370,6 +371,13 @@ class Upkeep(Protocol):
 
         Raises:
             StorageError: the database or the objects cannot be used now.
+        """
+
+    def arrivals(self) -> Mapping[str, datetime]:
+        """Return when each container was heard of last, by uid and by the clock of its server; none of a folder.
+
+        Raises:
+            StorageError: the database cannot be used now.
         """
 
     def backup(self) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from naiad.storage.local.gc import GRACE_SECONDS, collect
 from naiad.storage.local.integrity.verify import examine_store
@@ -33,6 +34,10 @@ class FolderUpkeep:
                 except sqlite3.DatabaseError as error:
                     rows = [str(error)]
             yield from ((path.name, row) for row in rows if row != "ok")
+
+    def arrivals(self) -> Mapping[str, datetime]:
+        """Return nothing: a folder does not note when bytes arrive."""
+        return {}
 
     def backup(self) -> float | None:
         """Return None: a backup of a folder has its content too."""

@@ -63,6 +63,7 @@ MARK = """
 insert into naiad.unreferenced (object, since) select object, to_timestamp(%s) from unnest(%s::text[]) as new (object)
 where not exists (select from naiad.content where sha256 = split_part(object, '/', 3)) on conflict do nothing
 """
+ARRIVALS = "select uid, max(seen_at) from naiad.writer join naiad.run on number = run group by uid"
 LET_GO = """
 delete from naiad.content where project = %s and sha256 = %s and made_at < now() - make_interval(secs => %s)
 """
@@ -105,6 +106,15 @@ class Upkeep:
                 warnings.simplefilter("ignore", DamageWarning)  # it is in the result
                 for found in _damages(reader):
                     yield name, found
+
+    def arrivals(self) -> Mapping[str, datetime.datetime]:
+        """Return when each container was heard of last, by uid and by the clock of the database.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+        with transaction(self._engine) as raw:
+            return dict(raw.execute(ARRIVALS).fetchall())
 
     def backup(self) -> float | None:
         """Return the time at which the last backup that was noted began; None if none was.
