@@ -114,6 +114,8 @@ async def _life(server: Server) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.intake.end()
         await server.folding.end()
+        if server.receiver.uploads is not None:  # one that is at its end is taken in still, and counts
+            await anyio.to_thread.run_sync(server.receiver.uploads.close)
         server.count_joined()
         with contextlib.suppress(StorageError):
             server.quotas.save()

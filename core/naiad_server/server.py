@@ -59,6 +59,21 @@ class Server:
                     self.metrics.blobs.inc(size)
                     self.quotas.add(project, "content-bytes", size)
 
+    def require_content(self, project: str, sha256: str, size: int) -> None:
+        """Raise if a project may not get so many bytes of content, beside those that are being joined from parts.
+
+        Raises:
+            Exceeded: it may not.
+            StorageError: the objects cannot be used now.
+        """
+        if self.quotas.most(project, "content-bytes") is None:
+            return
+        uploads = self.receiver.uploads
+        with self.joins:
+            self.count_joined()
+            joining = 0 if uploads is None else uploads.joining(project, sha256)
+            self.quotas.require(project, "content-bytes", size + joining)
+
     def registered(self, uid: str, grant: ServerGrant) -> Registered | None:
         """Return a container that a token may write; None if there is none."""
         found = self.receiver.find(uid)

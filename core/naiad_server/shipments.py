@@ -257,9 +257,7 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
     sha256 = _sha256(request)
     project = server.project(request.query_params.get("project"), grant)
     length = request.headers.get("content-length", "0")
-    await anyio.to_thread.run_sync(
-        server.quotas.require, project, "content-bytes", int(length) if length.isdigit() else 0
-    )
+    await anyio.to_thread.run_sync(server.require_content, project, sha256, int(length) if length.isdigit() else 0)
     size = 0
     # The context ends in a thread, because its end hashes, syncs and links. Left by an error, it ends here and
     # removes the file.
@@ -309,8 +307,7 @@ def _upload(server: Server, uploads: ContentUploads, project: str, sha256: str, 
     if found.is_complete:
         # Once more, with all that is being joined: the addresses of many uploads may be given before any counts.
         with server.joins:
-            server.count_joined()
-            server.quotas.require(project, "content-bytes", size + uploads.joining(project, sha256))
+            server.require_content(project, sha256, size)
             uploads.join(project, sha256, size)
     return found
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,17 @@ from naiad.errors import NaiadValueError
 from naiad.ship import presigned, shipper
 from naiad.storage.opening import database, database_upkeep
 from naiad.storage.postgres import multipart_uploads
+from naiad.storage.postgres.multipart_uploads import MultipartUploads
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.receiver import Receiver
+from naiad.storage.postgres.sent_content import SentContent
 from naiad.storage.receiving import Upload
+from naiad_server.app import _life
+from naiad_server.database import Database
+from naiad_server.intake import Intake
+from naiad_server.metrics import Metrics
+from naiad_server.quotas import Quotas
+from naiad_server.server import Server
 
 MIB = 1024 * 1024
 CONTENT = bytes(range(256)) * 40_000
@@ -390,6 +400,91 @@ def test_uploads_at_once_are_over_the_quota_by_one_of_them_at_most(direct: Clust
     wait_for(lambda: joins not in map(asked, contents), "the joins")
 
     assert [429, 429, 429, {"have": True, "parts": []}] == sorted(map(asked, contents), key=str)
+
+
+def test_quota_counts_the_joins_of_every_replica(direct: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for content that goes through a replica."""
+    direct.command("quota", "set", "content-bytes", str(15 * MIB), "--project", "shared")
+    for name, value in {**direct.objects.environment, "NAIAD_SERVER_PRESIGNED": "1"}.items():
+        monkeypatch.setenv(name, value)
+    objects, folder = Objects(direct.objects.url), f"{multipart_uploads._folder('shared')}/{NAME}"
+    objects.put(f"{folder}/0", bytes(10 * MIB))
+    body = {"project": "shared", "size": 9 * MIB}
+    others = [hashlib.sha256(content).hexdigest() for content in (bytes(9 * MIB), bytes(6 * MIB))]
+
+    def asked(replica: Replica) -> list[int]:
+        """The answers to content whose parts are all there, and to some that goes through the replica."""
+        headers = {"Authorization": f"Bearer {direct.token}", "Content-Type": "application/msgpack"}
+        upload = urllib.request.Request(
+            f"{replica.url}/api/v1/blobs/{others[0]}/upload", msgspec.msgpack.encode(body), headers
+        )
+        through = urllib.request.Request(
+            f"{replica.url}/api/v1/blobs/{others[1]}?project=shared", bytes(6 * MIB), headers, method="PUT"
+        )
+        return [status(upload), status(through)]
+
+    before = [status_of_too_much(each, direct) for each in direct.replicas]
+    objects.put(f"{multipart_uploads._folder('shared')}/{others[0]}/0", bytes(9 * MIB))
+    objects.put(f"{folder}/claim", b"")  # as by a replica that joins
+    during = [asked(each) for each in direct.replicas]
+    objects.delete([f"{folder}/claim"])
+
+    assert [429, 429] == before
+    assert [[429, 429], [429, 429]] == during
+    assert 200 == asked(direct.replicas[0])[0]
+
+
+def status_of_too_much(replica: Replica, direct: Cluster) -> int:
+    """Wait until a replica knows the quota."""
+    headers = {"Authorization": f"Bearer {direct.token}", "Content-Type": "application/msgpack"}
+    request = urllib.request.Request(
+        f"{replica.url}/api/v1/blobs/{NAME}/upload",
+        msgspec.msgpack.encode({"project": "shared", "size": 16 * MIB}),
+        headers,
+    )
+    wait_for(lambda: status(request) == 429, "the quota")
+    return 429
+
+
+def test_join_that_ends_with_its_replica_is_counted(
+    receiver: Receiver, direct: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"last!" * 600_000
+    sent(next_of(receiver, "last", content), content)
+    add, close = SentContent.add, MultipartUploads.close
+    is_added, goes_on = threading.Event(), threading.Event()
+
+    def slow(self: SentContent, *arguments: Any) -> bool:
+        is_added.set()
+        assert goes_on.wait(30)
+        return add(self, *arguments)
+
+    def closed(self: MultipartUploads) -> None:
+        goes_on.set()
+        close(self)
+
+    monkeypatch.setattr(SentContent, "add", slow)
+    monkeypatch.setattr(MultipartUploads, "close", closed)
+    place = Database(direct.postgres.url, direct.objects.url, "web")
+    tokens, metrics = place.tokens(), Metrics()
+    store, worker = place.open()[0], place.worker(metrics)
+    parts: Any = None  # who may do what, of which nothing is asked here
+    server = Server(
+        store, receiver, tokens, metrics, Intake(receiver, worker, metrics), worker, parts, parts,
+        Quotas(tokens.engine, is_made=True),
+    )  # fmt: skip
+
+    async def live() -> None:
+        async with _life(server):
+            next_of(receiver, "last", content)
+            assert await asyncio.to_thread(is_added.wait, 30)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, live()).result()
+    store.close()
+    tokens.engine.dispose()
+
+    assert [(len(content),)] == direct.ask("select used from naiad.usage where project = 'last'")
 
 
 def refused(direct: Cluster, sha256: str, body: dict[str, Any], token: str = "") -> int:

@@ -210,10 +210,17 @@ class ContentUploads(Protocol):
         """Begin to take in content whose parts are all there, in a thread, unless that has begun."""
 
     def joining(self, project: str, sha256: str) -> int:
-        """Return the bytes of other content of a project that `join` takes in, or has but `joined` did not return."""
+        """Return the bytes of other content of a project that is taken in by any replica, or was and is not counted.
+
+        Raises:
+            StorageError: the objects cannot be used now.
+        """
 
     def joined(self) -> list[tuple[str, int]]:
         """Return project and bytes of each content that was taken in since the last call."""
+
+    def close(self) -> None:
+        """End what is being taken in, soon; its parts stay."""
 
 
 class Receiver(Protocol):

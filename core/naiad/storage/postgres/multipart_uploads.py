@@ -86,7 +86,7 @@ class MultipartUploads:
             if join.done():
                 join.result()
             return Upload()
-        folder = _folder(project, sha256)
+        folder = f"{_folder(project)}/{sha256}"
         there = {name: (length, made) for name, length, made in self._objects.all(folder)}
         lengths = {name: length for name, (length, _made) in there.items()}
         missing = [each for each in _places(size) if lengths.get(f"{folder}/{each[0]}") != each[1]]
@@ -109,12 +109,31 @@ class MultipartUploads:
                 self._joins[key] = self._pool.submit(self._join, project, sha256, size)
 
     def joining(self, project: str, sha256: str) -> int:
-        """Return the bytes of other content of a project that is joined, or was and not returned by `joined` yet."""
+        """Return the bytes of other content of a project that is joined, or was and not returned by `joined` yet.
+
+        Raises:
+            StorageError: the objects cannot be used now.
+        """
         with self._lock:
             sizes, joined = dict(self._sizes), [*self._joined]
         sizes.pop((project, sha256), None)
-        running = sum(size for (name, _sha256), size in sizes.items() if name == project)
-        return running + sum(size for name, size in joined if name == project)
+        running = {name: size for (of, name), size in sizes.items() if of == project}
+        of_others = self._claimed(project, {*running, sha256})
+        return of_others + sum(running.values()) + sum(size for name, size in joined if name == project)
+
+    def _claimed(self, project: str, but: set[str]) -> int:
+        """Return the bytes of the parts that other replicas join for a project, but those of some SHA-256."""
+        lengths: dict[str, int] = {}
+        claims: dict[str, datetime.datetime] = {}
+        for name, length, made in self._objects.all(_folder(project)):
+            folder, _, part = name.rpartition("/")
+            if folder.rpartition("/")[2] in but:
+                continue
+            if part == "claim":
+                claims[folder] = made
+            else:
+                lengths[folder] = lengths.get(folder, 0) + length
+        return sum(lengths.get(folder, 0) for folder, made in claims.items() if self._is_claimed(folder, made))
 
     def joined(self) -> list[tuple[str, int]]:
         """Return project and bytes of each content that was taken in since the last call."""
@@ -133,7 +152,7 @@ class MultipartUploads:
 
     def _take(self, project: str, sha256: str, size: int) -> bool:
         """Make the content of its parts; return whether the project got it by that."""
-        folder = _folder(project, sha256)
+        folder = f"{_folder(project)}/{sha256}"
         claim = f"{folder}/claim"
         names = [claim, *(f"{folder}/{start}" for start, _length in _places(size))]
         # While this waited for a thread, another replica may have begun with it.
@@ -206,8 +225,8 @@ class MultipartUploads:
         self._pool.shutdown(cancel_futures=True)
 
 
-def _folder(project: str, sha256: str) -> str:
-    return f"{FOLDER}/{hashlib.sha256(project.encode()).hexdigest()[:32]}/{sha256}"
+def _folder(project: str) -> str:
+    return f"{FOLDER}/{hashlib.sha256(project.encode()).hexdigest()[:32]}"
 
 
 def _is_running(join: tuple[Key, Future[None]]) -> bool:
