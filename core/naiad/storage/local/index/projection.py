@@ -604,10 +604,12 @@ class Projection:
 
     def _define_many(self, writer: WriterState, ops: Sequence[Any]) -> bool:
         """Define many series that are new, as of the first dict of 100,000; False, and nothing done, if one is not."""
-        if self.tombstones or self.dead or {*map(type, ops)} != {Define}:
+        if {*map(type, ops)} != {Define}:
             return False
         paths, first = dict.fromkeys([op.path for op in ops]), len(writer.fields) + 1
         is_plain = len(paths) == len(ops) and self.fields.keys().isdisjoint(paths)
+        # Nearly every run has deleted some field, such as one that capturing has set before.
+        is_plain = is_plain and self.tombstones.keys().isdisjoint(paths) and self.dead.keys().isdisjoint(paths)
         is_plain = is_plain and [op.fid for op in ops] == [*range(first, first + len(ops))]
         if not is_plain or any(op.fresh or op.at != ops[0].at for op in ops) or ops[0].at < writer.started:
             return False
