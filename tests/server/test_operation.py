@@ -197,6 +197,23 @@ def test_other_quotas_are_429_with_the_time_of_the_next_try(server: AnyServer) -
     assert "small\truns\t1" in server.command("quota", "list")
 
 
+def test_content_that_a_project_sends_twice_counts_once(server: AnyServer) -> None:
+    """As the same file of many programs that begin together."""
+    server.command("quota", "set", "content-bytes", "1000000", "--project", "twice")
+    data = b"twice" * 100
+    for _ in range(4):
+        assert 200 == server.send("PUT", f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}?project=twice", data).status
+    more = b"more"
+    server.send("PUT", f"/api/v1/blobs/{hashlib.sha256(more).hexdigest()}?project=twice", more)
+    row = "twice\tcontent-bytes\t1000000\t"
+
+    def used() -> list[str]:
+        listed = server.command("quota", "list").splitlines()
+        return [line.removeprefix(row) for line in listed if line.startswith(row)]
+
+    wait_until(lambda: ["504"] == used())
+
+
 def test_run_with_too_many_fields_gets_no_more(server: AnyServer, logged: Log) -> None:
     folder = logged("wide", **{f"p{number}": number for number in range(10)})
     server.register(folder.name, "wide")

@@ -170,6 +170,8 @@ class Content:
         self._put = put
         self._hash = hashlib.sha256()
         self.size = 0
+        self.is_new = False
+        """Whether its project had not sent it before; known when it was taken in."""
 
     def write(self, data: bytes) -> None:
         """Add bytes."""

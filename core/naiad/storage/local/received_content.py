@@ -52,7 +52,7 @@ class ReceivedContent:
             self._blobs.put_in_place(name, sha256, content.size)
             self._blobs.release(name)
         with self._database.transaction() as connection:
-            received.note_sent(connection, project, sha256)
+            content.is_new = received.note_sent(connection, project, sha256)
 
     def foreign(self, project: str, names: Collection[str]) -> list[str]:
         """Return which content is here, of some SHA-256, that another project has sent and this one has not."""

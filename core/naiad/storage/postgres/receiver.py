@@ -396,7 +396,7 @@ class Receiver:
             stream.flush()
             content.require(sha256)
             self._objects.put(blob_name(sha256), Path(stream.name))
-            self._sent.add(project, sha256, content.size, Path(stream.name))
+            content.is_new = self._sent.add(project, sha256, content.size, Path(stream.name))
 
     def fields(self, run: RunId) -> int:
         """Return how many fields a run has, as far as it is folded."""

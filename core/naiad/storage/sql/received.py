@@ -194,9 +194,10 @@ def read_inbox(connection: Connection) -> list[tuple[int, Row]]:
     return [(row.id, Row(row.uid, row.name, row.start, row.data)) for row in found]
 
 
-def note_sent(connection: Connection, project: str, sha256: str) -> None:
-    """Note that a project has sent some content."""
-    connection.execute(insert(content).on_conflict_do_nothing(), {"project": project, "sha256": sha256})
+def note_sent(connection: Connection, project: str, sha256: str) -> bool:
+    """Note that a project has sent some content; return whether it had not."""
+    added = connection.execute(insert(content).on_conflict_do_nothing(), {"project": project, "sha256": sha256})
+    return added.rowcount == 1
 
 
 def sent(connection: Connection, project: str, wanted: Sequence[str]) -> set[str]:
