@@ -34,6 +34,7 @@ from naiad.storage.local.writer import Writer
 from naiad.storage.sql import catalog as sql_catalog
 from naiad.storage.sql.cells import INDEXED_TEXT
 from naiad.storage.sql.connection import Connection
+from naiad.storage.sql.values import FACTS, SIGNS_OF_LIFE, cells_in, facts_in
 
 
 @pytest.fixture
@@ -301,6 +302,64 @@ def test_rebuilt_catalog_is_the_same(place: Store) -> None:
     (place.root / "catalog.db").unlink()
     place.catalog().refresh()
     assert before == tables(place)
+
+
+def rows(place: Store) -> dict[str, tuple[Any, ...]]:
+    """The row of each container with its shown cells by path and kind, but without those that change by themselves."""
+    with contextlib.closing(sqlite3.connect(place.root / "catalog.db")) as connection:
+        fields = {number: key for number, *key in connection.execute("select number, path, kind from field")}
+        columns = "uid, kind, id, project, state, created, losses, stamp, seal, cells"
+        found = connection.execute(f"select {columns} from container").fetchall()
+    shown = {}
+    for uid, *facts, packed in found:
+        cells = {tuple(fields[number]): value for number, value in cells_in(packed).items()}
+        # As texts, because a NaN differs from itself.
+        kept = sorted((key, repr(value)) for key, value in cells.items() if key not in SIGNS_OF_LIFE)
+        listed = [*zip(FACTS, facts_in(packed) or [], strict=True)]
+        shown[uid] = *facts, kept, [(key, value) for key, value in listed if key not in SIGNS_OF_LIFE]
+    return shown
+
+
+def test_catalog_made_anew_by_several_processes_is_that_of_ordinary_updates(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update() -> None:
+        place.catalog().refresh()
+
+    update()
+    for number in range(4):
+        make(f"p{number % 2}", tags=[f"t{number}"])
+        update()
+    with naiad.init_run(project="p0", with_id="P0-1") as run:  # not short any more: two writers, and a deletion
+        del run["lr"]
+        run["lr"] = 3
+        run["tiny"].extend([float("nan")])
+    update()
+    for name, (file, damage) in {"P0-2": ("*.ops", b"x" * 40), "P1-1": ("*.seg", b"y")}.items():
+        folder = place.find_directory(name)
+        path = next(folder.journal.glob(file))
+        content = path.read_bytes()
+        path.write_bytes(content[:70] + damage + content[70 + len(damage) :])
+        (place.root / "changed" / folder.uid).touch()
+        update()
+    shutil.copytree(place.find_directory("P1-2").path, place.root / "runs" / "broken")
+    (place.root / "runs" / "broken" / "run.db").write_bytes(b"no database" * 1000)
+    (place.root / "runs" / "broken" / "seal.json").unlink()
+    update()
+    with naiad.init_run(project="p0", name="lives") as run:
+        run["loss"].append(1.0)
+        run.wait()
+        update()
+        kept = rows(place)
+        monkeypatch.setattr(catalog_module, "MANY", 2)
+        monkeypatch.setattr(catalog_module, "BATCH", 1)
+        monkeypatch.setattr(catalog_module, "LARGE_BATCH", 4)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1}, raising=False)
+        place.catalog().rebuild()
+
+        assert kept == rows(place)
+    assert {"finished", "damaged", "running"} == {state for _kind, _id, _project, state, *_others in kept.values()}
+    assert any(losses for *_facts, losses, _stamp, _seal, _cells, _shown in kept.values())
 
 
 def test_running_run_is_shown_as_it_is_now(place: Store) -> None:

@@ -294,8 +294,8 @@ class Catalog(SqlCatalog):
             if gone:
                 forget(connection, gone)
             if entries:
-                most = max(map(len, map(attrgetter("cells"), entries)))
-                with search_paused() if most > MANY_CELLS else contextlib.nullcontext():
+                count = sum(map(len, map(attrgetter("cells"), entries)))
+                with search_paused() if count > MANY_CELLS else contextlib.nullcontext():
                     put(connection, entries)
             if listed:
                 connection.run(LIST, listed=listed)

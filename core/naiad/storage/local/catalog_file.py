@@ -138,7 +138,8 @@ class CatalogFile:
             OSError: this user may not write the store.
         """
         self._await_drafts()
-        self._refuse_filled(made)
+        with self.reading() as connection:
+            _refuse_filled(connection, made)
         path = self.path.with_name(f"{self.path.name}{DRAFT}{ids.new_uid()}")
         draft = Database(functools.partial(_connect_draft, path), is_kept=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # SQLite ignores the umask
@@ -147,7 +148,6 @@ class CatalogFile:
             self._remove_drafts_left_by_kills(path)
             begin(draft, made, is_indexed=False)
             yield draft
-            self._refuse_filled(made)
             with draft.begin() as connection:
                 connection.make_indexes(TABLES)
             draft.dispose()
@@ -158,19 +158,13 @@ class CatalogFile:
             path.unlink(missing_ok=True)
             _unlock(lock)
 
-    def _refuse_filled(self, made: str) -> None:
-        with self.reading() as connection:
-            if connection.value(MADE) != made or connection.value(REVISION):
-                raise NotEmpty
-
     def _replace(self, path: Path, made: str) -> None:
         lock = self._lock(fcntl.LOCK_EX)
         try:
             if not self._is_proven(lock):
                 raise NotEmpty
             with self._engine.begin() as connection:
-                if connection.value(MADE) != made or connection.value(REVISION):
-                    raise NotEmpty
+                _refuse_filled(connection, made)
             checked = _read_sum(lock).checked
             os.ftruncate(lock, 0)  # as in `writing`
             try:
@@ -399,6 +393,12 @@ def begin(engine: Database, made: str, *, is_indexed: bool = True) -> None:
     with engine.begin() as connection:
         connection.make(TABLES, is_indexed=is_indexed)
         connection.run(BEGIN, format=FORMAT, listed="", made=made, revision=0)
+
+
+def _refuse_filled(connection: Connection, made: str) -> None:
+    """Raise `NotEmpty` unless this is the catalog that was `made`, and nothing was written to it since."""
+    if connection.value(MADE) != made or connection.value(REVISION):
+        raise NotEmpty
 
 
 def _flock(lock: int, how: int, until: float) -> bool:

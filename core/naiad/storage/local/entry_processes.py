@@ -14,6 +14,7 @@ import select
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from naiad.cycles import search_paused
 from naiad.forks import holding_forks
 from naiad.storage.catalog import Cell, Losses
 from naiad.storage.local.ids import Register
@@ -103,7 +104,8 @@ class _Processes:
                 self._close(replies)
                 continue
             self._ask(replies)
-            self._found[number] = _unpacked(*answer)
+            with search_paused():
+                self._found[number] = _unpacked(*answer)
         if not ready:  # they stand still, as on a disk that does not answer
             for replies in list(self._at):
                 self._close(replies)

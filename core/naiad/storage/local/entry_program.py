@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from naiad import clock
+from naiad.cycles import search_paused
 from naiad.storage.local.catalog import stamped_entry
 from naiad.storage.local.ids import Register
 from naiad.storage.local.processes import serve
@@ -30,7 +31,12 @@ def main(root: str, program: int) -> None:
     """Read entries on request, until the program closes the pipe or is gone."""
     warnings.simplefilter("ignore")  # for all threads: each of them sets and resets the filters
     reading = Reading(Register(Path(root)))
-    serve(program, lambda request: _packed([*reading.entries(request)]))
+
+    def answer(request: Request) -> object:
+        with search_paused():
+            return _packed([*reading.entries(request)])
+
+    serve(program, answer)
 
 
 class Reading:

@@ -198,7 +198,7 @@ _SERIES = 1 << 31
 """Set in the number of a series, which has as many floats as there are aspects."""
 _FLOATS = [float] * len(ASPECTS)
 MANY_CELLS = 5_000
-"""Cells of one container from which on the search for reference cycles is paused while they are read or written."""
+"""Cells from which on the search for reference cycles is paused while they are read or written together."""
 LAYOUTS = 32
 """Layouts that are remembered. One of 100,000 fields takes 5 MB, and to make one takes less than to decode its row."""
 _encode = msgspec.msgpack.Encoder().encode
