@@ -79,7 +79,7 @@ def application(
         tokens,
         hosts,
         lambda of, project: StoreView(of, receiver, project, url),
-        lambda token: {"server": _facts(token, receiver)},
+        lambda token: {"server": _facts(token, server.epoch)},
     )
     trusted, quotas = Proxies(proxies), Quotas(tokens.engine, is_made=tokens.is_made)
     server = Server(store, receiver, tokens, metrics, intake, folding, rules, trusted, quotas)
@@ -344,13 +344,13 @@ def _refused(problem: Problem) -> Response:
     return Response(as_json(problem.as_json()), problem.status, headers, PROBLEM)
 
 
-def _facts(token: Token, receiver: Receiver) -> dict[str, Any]:
+def _facts(token: Token, epoch: str) -> dict[str, Any]:
     return {
         "protocols": list(bodies.PROTOCOLS),
         "format": FORMAT,
         "role": token.role,
         "project": token.project,
-        "epoch": receiver.epoch,
+        "epoch": epoch,
         "limits": {
             "body": bodies.LARGEST,
             "unpacked": bodies.LARGEST_UNPACKED,

@@ -46,8 +46,8 @@ class Server:
     """Held while content that is joined from parts is counted, and while the quota is compared with all of it."""
 
     def look(self) -> None:
-        """Read the epoch, unless that was possible before, and count content that was joined from parts."""
-        self.epoch = self.epoch or self.receiver.epoch
+        """Read the epoch, and count content that was joined from parts."""
+        self.epoch = self.receiver.epoch or self.epoch
         self.count_joined()
 
     def count_joined(self) -> None:

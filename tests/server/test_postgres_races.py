@@ -164,6 +164,23 @@ def test_replica_that_remembers_more_than_a_restored_database_has_asks_for_the_r
     assert 544 == first.accept([points(run, 10, 5)]).files[run, SEG].upto
 
 
+def test_running_replicas_name_the_epoch_of_a_restored_database(cluster: Cluster) -> None:
+    """`naiad server restored` need not be followed by a restart of all replicas for programs to notice it."""
+
+    def epochs() -> set[str]:
+        return {cluster.send("GET", "/api/v1").headers["naiad-epoch"] for _ in cluster.replicas}
+
+    def are_told() -> bool:
+        return [(each,) for each in epochs()] == cluster.ask("select epoch from naiad.about")
+
+    wait_for(are_told, "the epoch in replicas that have just begun")
+    before = epochs()
+    cluster.command("restored")
+    wait_for(are_told, "the new epoch in both replicas")
+
+    assert epochs().isdisjoint(before)
+
+
 def test_bytes_of_a_run_that_was_deleted_after_its_position_was_remembered_are_left_out(
     cluster: Cluster, replicas: tuple[Receiver, Receiver]
 ) -> None:

@@ -155,11 +155,16 @@ class Receiver:
 
     @property
     def epoch(self) -> str:
-        """A text that changes when the database was set back; empty while it has not been reached yet."""
-        if not self._epoch:
-            with contextlib.suppress(OSError), transaction(self._engine) as raw:
-                row = raw.execute("select epoch from naiad.about").fetchone()
-                self._epoch = "" if row is None else row[0]
+        """A text that changes when the database was set back; empty while it has not been reached yet.
+
+        It is read anew each time: replicas go on while an operator runs `naiad server restored`.
+        """
+        with contextlib.suppress(OSError), transaction(self._engine, is_read_only=True) as raw:
+            row = raw.execute("select epoch from naiad.about").fetchone()
+            epoch = "" if row is None else row[0]
+            if epoch != self._epoch:
+                self._containers.forget_all()  # a number may be that of another container since
+            self._epoch = epoch
         return self._epoch
 
     @property

@@ -147,6 +147,10 @@ class Registrar:
         """Drop the knowledge of a container that was deleted."""
         self._known.pop(run.uid, None)
 
+    def forget_all(self) -> None:
+        """Drop the knowledge of all containers: the database was set back."""
+        self._known.clear()
+
     def add_project(self, project: str, key: str | None = None) -> str:
         """Make a project, if it is not there, and return its key.
 
