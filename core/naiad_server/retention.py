@@ -6,7 +6,7 @@ Everything else of a run stays: its other fields, and single values of monitorin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import NamedTuple
 
 from naiad.container_kinds import RUN, RunId
@@ -30,12 +30,16 @@ class Expired(NamedTuple):
 
 
 def is_old(row: Summary, before: datetime, arrivals: Mapping[str, datetime]) -> bool:
-    """Whether a server last heard of a container before a time; if it has not noted that, by its last change.
+    """Whether a container was last changed before a time, and a server last heard of its writers before it.
 
     The change has its time from the program that made it, whose clock may be wrong, and which may send it much later.
+    One from the future does not count if the arrival is known. What is edited on the server has no arrival.
     """
-    at = arrivals.get(row.run.uid, row.modified)
-    return at is not None and at <= before
+    arrived, changed = arrivals.get(row.run.uid), row.modified
+    if arrived is not None and changed is not None and changed > datetime.now(timezone.utc):
+        changed = None
+    known = [each for each in (arrived, changed) if each is not None]
+    return bool(known) and max(known) <= before
 
 
 def expired(store: Store, project: str | None, before: datetime, arrivals: Mapping[str, datetime]) -> Iterator[Expired]:

@@ -413,3 +413,19 @@ def test_age_of_a_run_is_counted_from_its_arrival(cluster: Cluster, days: int) -
     assert "deleted" not in young
     assert 1 == old.count("monitoring/x/cpu")
     assert 2 == old.count("deleted")
+
+
+def test_old_run_that_is_put_into_the_trash_today_stays(cluster: Cluster, opened: Opened, tmp_path: Path) -> None:
+    """An edit on the server is no sign of a writer, by which the age of a run is counted else."""
+    run = make_run(cluster, tmp_path, "trashed-today")
+    cluster.ask(
+        "update naiad.writer set seen_at = now() - interval '60 days' from naiad.run "
+        "where number = writer.run and uid = %s",
+        run.uid,
+    )
+    edit(opened[0][0], run, [Change("sys/trashed", "bool", (Assign("sys/trashed", "bool", True),))])
+    wait_for(lambda: cluster.is_settled(run.uid), "the fold")
+    options = ("--project", "trashed-today", "--dry-run")
+
+    assert "deleted" not in cluster.command("gc", "--trash-days", "30", *options)
+    assert "deleted" in cluster.command("gc", "--trash-days", "0", *options)

@@ -321,7 +321,8 @@ def test_gc_deletes_the_monitoring_of_old_runs_alone_and_only_if_asked(
 
     before = paths(run)
     assert gone < before
-    for options in ((), ("--monitoring-days", "1"), ("--monitoring-days", "0", "--project", "another")):
+    of_watched = ("--monitoring-days", "1", "--project", "watched")  # other tests leave older runs in other projects
+    for options in ((), of_watched, ("--monitoring-days", "0", "--project", "another")):
         assert "monitoring/" not in server.command("gc", *options)
     would = server.command("gc", "--monitoring-days", "0", "--project", "watched", "--dry-run")
     assert {f"deleted\t{name}\t{path}" for path in gone} == {each for each in would.splitlines() if "deleted" in each}
