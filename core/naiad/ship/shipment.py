@@ -499,7 +499,7 @@ class Shipment:
         """Whether the server has confirmed every file of the run, and no process writes it."""
         self.look_again()
         left = [source for source in sources(self.folder) if not self._is_sealed(source)]
-        return not left
+        return not left and not outbox.unfinished(self.folder)
 
     def lacking(self) -> Waiting:
         """Return the same with all that the server had confirmed and does not have now.
@@ -555,15 +555,19 @@ class Shipment:
         return any(each.startswith(begins) for each in (*self.positions, *self.sealed))
 
     def gone_writers(self) -> set[str]:
-        """Return the writers of which files are gone here, and of which the server has nothing.
+        """Return the writers of which files are gone here, or a replay is unfinished; of none the server has anything.
 
         Raises:
             ServerError: the server cannot be reached.
             DamagedData: the index cannot be read.
         """
+        from naiad.storage.local.index.replay import PREFIX
+
         gaps = self.gaps()  # learns the positions
+        whole = f"{PREFIX}{self.folder.uid}"
         there = {name.partition(".")[0] for name in (*self.positions, *self.sealed)}
-        return {name.partition(".")[0] for name in gaps} - there
+        begun = {name.removeprefix(PREFIX) for name in outbox.unfinished(self.folder) if not name.startswith(whole)}
+        return begun.union(name.partition(".")[0] for name in gaps) - there
 
     def differing_files(self) -> list[str]:
         """Return the final files here of which the server has other bytes, or fewer.

@@ -30,7 +30,7 @@ from naiad.ship.shipment import Shipment, Waiting, points_in
 from naiad.ship.shipper import keep_seconds
 from naiad.storage.local import outbox
 from naiad.storage.local.files import stored_files
-from naiad.storage.local.index.replay import write_replay
+from naiad.storage.local.index.replay import PREFIX, write_replay
 from naiad.storage.local.ingest import left_behind
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.layout import Layout, RunDirectory
@@ -272,14 +272,21 @@ class Sync:
         """
         folder = shipment.folder
         gone = shipment.gone_writers()
-        if not gone:
+        begun = outbox.unfinished(folder)
+        if not gone and not begun:
             return ""
+        later = "the server lost data that can be sent again after the run has stopped"
         with folder.lock(LOCK_SECONDS):
             if any(not each.is_dead for each in Reader(folder).candidates().values()):
-                return "the server lost data that can be sent again after the run has stopped"
+                return later
             if any(file.writer in gone for file in list_journal(folder.journal)):
                 Maintenance(folder, Tuning.from_environment()).fold(None)
-            write_replay(folder, gone)
+                if any(file.writer in gone for file in list_journal(folder.journal)):  # as where the disk is full
+                    return later
+            # Of an interrupted replay that is no longer wanted, as the server has some of the original by now.
+            outbox.discard(folder, tuple(f".{name}." for name in begun.difference(f"{PREFIX}{each}" for each in gone)))
+            if gone:
+                write_replay(folder, gone)
         return ""
 
     # Shipping

@@ -19,6 +19,8 @@ from pathlib import Path
 from naiad.disk import close, save
 from naiad.storage.local.layout import OUTBOX, REMOTE, UNSHIPPED, RunDirectory
 
+HIDDEN = ".new"
+"""How the name of a file ends, after a dot at its begin, that is made from the index and not to be shipped yet."""
 SENT = ".sent"
 """Ends the name of a file of which a server has confirmed every byte; its mtime is the time of that."""
 
@@ -46,6 +48,8 @@ def note_unshipped(folder: RunDirectory) -> None:
         OSError: the disk takes no file.
     """
     mark = _mark(folder)
+    if mark.exists():  # perhaps of another user, so that it cannot be touched
+        return
     mark.parent.mkdir(exist_ok=True)
     mark.touch()
 
@@ -129,6 +133,15 @@ def remove_sent(folder: RunDirectory, before: float) -> None:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < before:
                 path.unlink()
+
+
+def unfinished(folder: RunDirectory) -> set[str]:
+    """Return the names of replayed writers of which some files are still hidden: their making was interrupted."""
+    try:
+        names = os.listdir(folder.outbox)
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    return {name[1:].partition(".")[0] for name in names if name.startswith(".") and name.endswith(HIDDEN)}
 
 
 def discard(folder: RunDirectory, begins: tuple[str, ...]) -> None:

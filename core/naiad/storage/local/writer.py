@@ -179,7 +179,10 @@ class Writer:
         # now, and must not be decided twice.
         with folder.lock():
             if folder.remote.exists():
-                note_unshipped(folder)  # what this writer adds is to be found by `naiad sync`, whatever becomes of it
+                # What this writer adds is to be found by `naiad sync`, whatever becomes of it. Without the note,
+                # `naiad sync --verify` finds it.
+                with contextlib.suppress(OSError):
+                    note_unshipped(folder)
             if reader is None:
                 from naiad.storage.local.reader import Reader
 

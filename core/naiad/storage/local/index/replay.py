@@ -12,6 +12,7 @@ called `index-<writer>`: folders of the same run on other machines have other wr
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from naiad import rewinds
+from naiad.disk import sync_folder
 from naiad.errors import DamagedData
 from naiad.kinds import ATOMS, FILES, KINDS, LINES, MEMBERS, POINTS, TAGS, TEXTS
 from naiad.ops import (
@@ -57,7 +59,6 @@ FRAME_OPS = 1000
 MOST_TEXTS = 1000
 """Entries of a series of texts in one op."""
 PREFIX = "index-"
-_NEW = ".new"
 
 
 @dataclass
@@ -108,8 +109,9 @@ def write_replay(folder: RunDirectory, writers: Collection[str] = ()) -> list[Pa
     folder.outbox.mkdir(exist_ok=True)
     wanted = [journal for name, journal in journals.items() if not writers or name in writers]
     hidden = [path for journal in wanted for path in _write(folder, journal)]
+    sync_folder(folder.outbox)  # before what they replace is removed
     # Never both at a time, or a program that goes on with the run would ship both. If this is killed in between, it is
-    # repeated.
+    # repeated: nothing is shipped of a replay as long as some of its files are hidden.
     for name in writers:
         outbox.discard(folder, (f"{name}.", *names_of(folder, name)))
     return [_show(path) for path in hidden]
@@ -358,13 +360,16 @@ def _numbered(ops: list[Op]) -> tuple[list[Op], npt.NDArray[np.uint32]]:
 
 def _save(path: Path, data: bytes) -> Path:
     # Hidden until all are whole: the shipper takes every file that has its name in the outbox.
-    hidden = path.with_name(f".{path.name}{_NEW}")
-    hidden.write_bytes(data)
+    hidden = path.with_name(f".{path.name}{outbox.HIDDEN}")
+    with hidden.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
     return hidden
 
 
 def _show(hidden: Path) -> Path:
-    return hidden.replace(hidden.with_name(hidden.name[1:].removesuffix(_NEW)))
+    return hidden.replace(hidden.with_name(hidden.name[1:].removesuffix(outbox.HIDDEN)))
 
 
 def _damaged(folder: RunDirectory, what: str) -> DamagedData:

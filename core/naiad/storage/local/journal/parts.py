@@ -24,7 +24,7 @@ from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
 from naiad.storage.local.journal.files import JournalFile, journal_file, list_journal
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, LARGEST, read_frames
 from naiad.storage.local.layout import RunDirectory
-from naiad.storage.local.outbox import SENT, sent
+from naiad.storage.local.outbox import SENT, sent, unfinished
 
 WORDS, FID_AT, COMMIT_AT = RECORD // 4, 6, 7
 """A record as numbers of four bytes: how many there are, and the places of its series and its commit word."""
@@ -116,10 +116,13 @@ def header_of(name: str) -> int:
 def sources(folder: RunDirectory) -> list[Source]:
     """Return the journal files of a run, those of a writer in its order; a confirmed one of the outbox is left out.
 
-    A file that is retired meanwhile is in one of the two places: the journal is listed first.
+    A file that is retired meanwhile is in one of the two places: the journal is listed first. The files of a replay are
+    left out until all of them are there.
     """
     found = {file.name: Source(file, is_retired=False) for file in list_journal(folder.journal)}
-    found.update({file.name: Source(file, is_retired=True) for file in list_journal(folder.outbox)})
+    hidden = unfinished(folder)
+    retired = [file for file in list_journal(folder.outbox) if file.writer not in hidden]
+    found.update({file.name: Source(file, is_retired=True) for file in retired})
     return sorted(found.values(), key=lambda source: source.file)
 
 
