@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as PathRoute
@@ -91,7 +92,7 @@ def application(
         PathRoute("/metrics", _Plain(_metrics, server), methods=["GET", "HEAD"]),
     ]
     app: Starlette = pages_application(store, rules, first=[*operation, *own], life=partial(_life, server))
-    counted: Any = _Counted(_Direct(app, journal, Gate(journal.endpoint, rules)), server)
+    counted: Any = _Counted(_Direct(app, journal, ServerErrorMiddleware(Gate(journal.endpoint, rules))), server)
     if proxies:
         counted = ProxyHeadersMiddleware(counted, [*proxies])
     return _Peer(counted)
@@ -138,8 +139,8 @@ class _Direct:
     Its layers and its search for the route take a tenth of the time of a small journal, and most requests are such.
     """
 
-    def __init__(self, app: Starlette, route: PathRoute, direct: Gate) -> None:
-        """`direct`: the endpoint of the route, behind the gate that Starlette would have asked too."""
+    def __init__(self, app: Starlette, route: PathRoute, direct: ServerErrorMiddleware) -> None:
+        """`direct`: the endpoint of the route behind the gate; unforeseen errors are answered as by Starlette."""
         self._app = app
         self._route = route
         self._direct = direct

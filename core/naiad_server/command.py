@@ -345,10 +345,10 @@ def gc(
     With --monitoring-days it also deletes the metrics of hardware and the console output of old runs, that is all
     series below monitoring/. All other fields stay.
 
-    Beside a database, both count from the time at which the server last heard of the item; of a folder, from its last
-    change by the clock of the program that made it. Without them no run, and no part of one, is deleted by age. Content
-    used in the last ten minutes stays. The server may run meanwhile; runs that are protected or being written stay as
-    they are.
+    Both count from the last change of the item, by the clock of the program that made it; beside a database from the
+    time at which the server last heard of its programs, if that is later or the change is from the future. Without them
+    no run, and no part of one, is deleted by age. Content used in the last ten minutes stays. The server may run
+    meanwhile; runs that are protected or being written stay as they are.
 
     Beside a database, content stays that a restore of the last backup may need, as noted by `naiad server backed-up`.
     It is freed by the command that runs some days after the one that first found it without a reference: run it daily.
