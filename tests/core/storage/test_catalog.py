@@ -312,11 +312,14 @@ def rows(place: Store) -> dict[str, tuple[Any, ...]]:
         found = connection.execute(f"select {columns} from container").fetchall()
     shown = {}
     for uid, *facts, packed in found:
+        signs = [*SIGNS_OF_LIFE]
+        if "running" in facts:  # its writer prepares the next segment soon after it has begun, a change of its files
+            signs.append(("sys/modification_time", "datetime"))
         cells = {tuple(fields[number]): value for number, value in cells_in(packed).items()}
         # As texts, because a NaN differs from itself.
-        kept = sorted((key, repr(value)) for key, value in cells.items() if key not in SIGNS_OF_LIFE)
+        kept = sorted((key, repr(value)) for key, value in cells.items() if key not in signs)
         listed = [*zip(FACTS, facts_in(packed) or [], strict=True)]
-        shown[uid] = *facts, kept, [(key, value) for key, value in listed if key not in SIGNS_OF_LIFE]
+        shown[uid] = *facts, kept, [(key, value) for key, value in listed if key not in signs]
     return shown
 
 
