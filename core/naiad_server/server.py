@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from starlette.requests import Request
 
@@ -25,6 +27,9 @@ from naiad_web.server.answers import Problem
 
 SMALL = 256 * 1024
 """Bytes that are checked at once; more would keep other requests waiting, and are checked in a thread."""
+LISTINGS = 4
+"""Threads in which claims are listed, beside those of requests: a silent object store would hold all of these."""
+NO_CLAIMS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass
@@ -43,7 +48,9 @@ class Server:
     epoch: str = ""
     """That of the receiving end; empty while its database has not been reached yet."""
     joins: threading.RLock = field(default_factory=threading.RLock)
-    """Held while content that is joined from parts is counted, and while the quota is compared with all of it."""
+    """Held while content that is joined from parts is counted, and while the quota is compared with all of it; never
+    while the database or the objects are asked, for which the look at tokens and quotas would wait too."""
+    listings: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LISTINGS))
 
     def look(self) -> None:
         """Read the epoch, and count content that was joined from parts."""
@@ -59,19 +66,33 @@ class Server:
                     self.metrics.blobs.inc(size)
                     self.quotas.add(project, "content-bytes", size)
 
-    def require_content(self, project: str, sha256: str, size: int) -> None:
+    async def claimed(self, project: str) -> Mapping[str, int]:
+        """Return the bytes of the content that other replicas join for a project with a quota, by SHA-256.
+
+        Raises:
+            StorageError: the objects or the database cannot be used now.
+        """
+        uploads = self.receiver.uploads
+        if uploads is None or self.quotas.most(project, "content-bytes") is None:
+            return NO_CLAIMS
+        return await anyio.to_thread.run_sync(uploads.claimed, project, limiter=self.listings)
+
+    def require_content(self, project: str, sha256: str, size: int, claimed: Mapping[str, int] = NO_CLAIMS) -> None:
         """Raise if a project may not get so many bytes of content, beside those that are being joined from parts.
+
+        Args:
+            project: the name of the project.
+            sha256: of the content.
+            size: of the content.
+            claimed: the content that other replicas join.
 
         Raises:
             Exceeded: it may not.
-            StorageError: the objects cannot be used now.
         """
-        if self.quotas.most(project, "content-bytes") is None:
-            return
         uploads = self.receiver.uploads
         with self.joins:
             self.count_joined()
-            joining = 0 if uploads is None else uploads.joining(project, sha256)
+            joining = 0 if uploads is None else uploads.joining(project, sha256, claimed)
             self.quotas.require(project, "content-bytes", size + joining)
 
     def registered(self, uid: str, grant: ServerGrant) -> Registered | None:

@@ -257,7 +257,7 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
     sha256 = _sha256(request)
     project = server.project(request.query_params.get("project"), grant)
     length = request.headers.get("content-length", "0")
-    await anyio.to_thread.run_sync(server.require_content, project, sha256, int(length) if length.isdigit() else 0)
+    await _require_content(server, project, sha256, int(length) if length.isdigit() else 0)
     size = 0
     # The context ends in a thread, because its end hashes, syncs and links. Left by an error, it ends here and
     # removes the file.
@@ -277,6 +277,21 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
     return {"sha256": sha256, "size": size}
 
 
+async def _require_content(server: Server, project: str, sha256: str, size: int) -> None:
+    """Raise if a project may not get content, unless it has it.
+
+    Raises:
+        Exceeded: it may not.
+        StorageError: the objects or the database cannot be used now.
+    """
+    if server.quotas.most(project, "content-bytes") is None:
+        return
+    if await anyio.to_thread.run_sync(server.receiver.content_of, project, [(sha256, size)]):
+        return
+    server.require_content(project, sha256, size)  # first by what is at hand, which often decides
+    server.require_content(project, sha256, size, await server.claimed(project))
+
+
 async def ask_blobs(server: Server, request: Request, grant: ServerGrant) -> Any:
     """List the content that a project has, of some hashes."""
     takes = await body_of(request, BlobsBody)
@@ -294,23 +309,23 @@ async def upload_blob(server: Server, request: Request, grant: ServerGrant) -> A
     if uploads is None or takes.size < uploads.least:
         raise Problem(409, "Conflict", f"This server takes content of {takes.size:,} bytes with PUT alone.")
     try:
-        found = await anyio.to_thread.run_sync(_upload, server, uploads, project, sha256, takes.size)
+        found = await anyio.to_thread.run_sync(_next, server, uploads, project, sha256, takes.size)
     except NaiadValueError as error:
         raise Problem(422, "Mismatch", str(error)) from None
+    if found.is_complete:
+        claimed = await server.claimed(project)
+        # Once more, with all that is being joined: the addresses of many uploads may be given before any counts.
+        with server.joins:
+            server.require_content(project, sha256, takes.size, claimed)
+            uploads.join(project, sha256, takes.size)
     return {"have": found.is_there, "parts": [*found.parts]}
 
 
-def _upload(server: Server, uploads: ContentUploads, project: str, sha256: str, size: int) -> Upload:
-    """Return how far an upload is, and begin to join its parts if all are there."""
+def _next(server: Server, uploads: ContentUploads, project: str, sha256: str, size: int) -> Upload:
+    """Return how far an upload is."""
     if not server.receiver.content_of(project, [(sha256, size)]):
         server.quotas.require(project, "content-bytes", size)
-    found = uploads.next(project, sha256, size)
-    if found.is_complete:
-        # Once more, with all that is being joined: the addresses of many uploads may be given before any counts.
-        with server.joins:
-            server.require_content(project, sha256, size)
-            uploads.join(project, sha256, size)
-    return found
+    return uploads.next(project, sha256, size)
 
 
 def _sha256(request: Request) -> str:

@@ -6,18 +6,22 @@ Each test has a database without workers of its own, beside that of the shared s
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import os
 import struct
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
-from postgres_server import Cluster, Listener, wait_for
+from postgres_server import Cluster, Listener, Replica, wait_for
 from sqlalchemy.engine import Engine
 
 from naiad.container_kinds import RUN, RunId
@@ -33,9 +37,12 @@ from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.receiver import OBJECT_BYTES, Receiver
 from naiad.storage.receiving import Piece, Sealing
+from naiad_server.database import Database
 from naiad_server.folding import Folding
 from naiad_server.intake import Intake
 from naiad_server.metrics import Metrics
+from naiad_server.quotas import Quotas
+from naiad_server.server import LISTINGS, Server
 from naiad_server.workers import DATABASE, OBJECTS, PROGRAM, _archive_rows
 
 RECORD = 32
@@ -351,3 +358,68 @@ def test_rows_are_archived_while_statistics_wait_for_a_lock_too_long(
 
     assert [(0, 1)] == ask(engine, "select count(data), count(object) from naiad.run_chunk")
     assert "Statistics of the catalog could not be made" in caplog.text
+
+
+def test_content_of_projects_with_a_quota_is_refused_soon_while_the_objects_never_answer(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Forty threads serve all requests of a replica: more than so many programs send content at once."""
+    cluster.command("quota", "set", "content-bytes", "1000", "--project", "silent")
+    with Listener() as silent:
+        place = {**silent.environment, "NAIAD_SERVER_PRESIGNED": "1"}
+        replica = Replica(cluster.postgres.url, silent.url, place, tmp_path).start("--role", "web")
+
+        def put(data: bytes) -> tuple[int, str]:
+            name = hashlib.sha256(data).hexdigest()
+            headers = {"Authorization": f"Bearer {cluster.token}", "Content-Type": "application/octet-stream"}
+            asked = urllib.request.Request(
+                f"{replica.url}/api/v1/blobs/{name}?project=silent", data, headers, method="PUT"
+            )
+            try:
+                with urllib.request.urlopen(asked, timeout=60) as answer:
+                    return answer.status, ""
+            except urllib.error.HTTPError as error:
+                error.close()  # it has the connection
+                return error.code, error.headers.get("Retry-After", "")
+
+        try:
+            wait_for(lambda: put(bytes(2000))[0] == 429, "the quota")
+            before = silent.count
+            with ThreadPoolExecutor(60) as pool:
+                found = set(pool.map(put, [b"content %d" % number for number in range(60)]))
+        finally:
+            replica.stop()
+
+    assert {(503, "1")} == found
+    assert 1 <= silent.count - before <= LISTINGS + postgres_objects.MOST_UNANSWERED
+
+
+def test_quotas_are_counted_while_the_claims_of_uploads_are_listed(
+    url: str, silent: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look at revoked tokens waits for that count."""
+    monkeypatch.setenv("NAIAD_SERVER_PRESIGNED", "1")
+    receiver, place, metrics = opened(url, silent.url), Database(url, silent.url, "web"), Metrics()
+    place.migrate()
+    tokens, worker = place.tokens(), place.worker(metrics)
+    quotas, parts = Quotas(tokens.engine, is_made=True), cast("Any", None)  # of who may do what nothing is asked here
+    server = Server(
+        place.open()[0], receiver, tokens, metrics, Intake(receiver, worker, metrics), worker, parts, parts, quotas
+    )
+    quotas.set("silent", "content-bytes", 1000)
+
+    async def counted() -> bool:
+        asked = asyncio.create_task(server.claimed("silent"))
+        await asyncio.to_thread(silent.connected.wait, 60)
+        await asyncio.to_thread(server.look)
+        was_waiting = not asked.done()
+        with pytest.raises(StorageError, match="cannot be used now"):
+            await asked
+        return was_waiting
+
+    with ThreadPoolExecutor(1) as thread:
+        was_waiting = thread.submit(asyncio.run, counted()).result()
+    tokens.engine.dispose()
+    receiver.close()
+
+    assert was_waiting

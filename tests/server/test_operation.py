@@ -183,9 +183,10 @@ def _answers(server: AnyServer, project: str, points: int = 1000) -> set[int]:
 def test_other_quotas_are_429_with_the_time_of_the_next_try(server: AnyServer) -> None:
     server.command("quota", "set", "runs", "1", "--project", "small")
     server.command("quota", "set", "content-bytes", "10", "--project", "small")
-    data = b"x" * 100
+    numbers = itertools.count()
 
     def put() -> Reply:
+        data = b"x%098d" % next(numbers)  # content that the project has is taken
         return server.send("PUT", f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}?project=small", data)
 
     wait_until(lambda: [429] * 2 == [put().status for _replica in range(2)])
@@ -212,6 +213,20 @@ def test_content_that_a_project_sends_twice_counts_once(server: AnyServer) -> No
         return [line.removeprefix(row) for line in listed if line.startswith(row)]
 
     wait_until(lambda: ["504"] == used())
+
+
+def test_content_that_a_project_has_is_taken_while_its_quota_is_full(server: AnyServer) -> None:
+    """A program sends it again if it had no answer."""
+
+    def put(data: bytes) -> int:
+        return server.send("PUT", f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}?project=again", data).status
+
+    assert 200 == put(b"again" * 100)
+    server.command("quota", "set", "content-bytes", "600", "--project", "again")
+    numbers = itertools.count()
+    wait_until(lambda: {429} == {put(b"other%0500d" % next(numbers)) for _replica in range(4)})
+
+    assert {200} == {put(b"again" * 100) for _replica in range(4)}
 
 
 def test_run_with_too_many_fields_gets_no_more(server: AnyServer, logged: Log) -> None:

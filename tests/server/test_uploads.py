@@ -431,7 +431,47 @@ def test_quota_counts_the_joins_of_every_replica(direct: Cluster, monkeypatch: p
 
     assert [429, 429] == before
     assert [[429, 429], [429, 429]] == during
-    assert 200 == asked(direct.replicas[0])[0]
+    wait_for(lambda: asked(direct.replicas[0])[0] == 200, "the end of the claim")
+
+
+def test_claim_of_content_that_its_project_has_does_not_count(
+    receiver: Receiver, direct: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a replica that was killed between the row of the content and the end of its claim."""
+    monkeypatch.setattr(multipart_uploads, "CLAIMED_SECONDS", 0.0)
+    uploads, folder = receiver.uploads, multipart_uploads._folder("claims")
+    assert uploads is not None
+    with receiver.content("claims", NAME) as content:
+        content.write(CONTENT)
+    objects, other = Objects(direct.objects.url), hashlib.sha256(b"other").hexdigest()
+    for sha256 in (NAME, other):
+        objects.put(f"{folder}/{sha256}/0", CONTENT)
+        objects.put(f"{folder}/{sha256}/claim", b"")
+    claimed = uploads.claimed("claims")
+
+    assert {other: len(CONTENT)} == claimed
+    assert len(CONTENT) == uploads.joining("claims", NAME, claimed)
+    assert 0 == uploads.joining("claims", other, claimed)
+    monkeypatch.setattr(multipart_uploads, "CLAIM_SECONDS", 0.0)
+    assert {} == uploads.claimed("claims")
+
+
+def test_claims_of_a_project_are_listed_once_for_many_requests(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multipart_uploads, "CLAIMED_SECONDS", 600.0)
+    listed, every = list[str](), Objects.all
+
+    def listing(self: Objects, folder: str, **options: bool) -> Iterator[Any]:
+        listed.append(folder)
+        return every(self, folder, **options)
+
+    monkeypatch.setattr(Objects, "all", listing)
+    assert receiver.uploads is not None
+    for _ in range(3):
+        receiver.uploads.claimed("often")
+
+    assert [multipart_uploads._folder("often")] == listed
 
 
 def status_of_too_much(replica: Replica, direct: Cluster) -> int:

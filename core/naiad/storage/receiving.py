@@ -211,11 +211,20 @@ class ContentUploads(Protocol):
     def join(self, project: str, sha256: str, size: int) -> None:
         """Begin to take in content whose parts are all there, in a thread, unless that has begun."""
 
-    def joining(self, project: str, sha256: str) -> int:
-        """Return the bytes of other content of a project that is taken in by any replica, or was and is not counted.
+    def claimed(self, project: str) -> Mapping[str, int]:
+        """Return the bytes of the content that other replicas take in for a project, by SHA-256, as of a moment ago.
 
         Raises:
-            StorageError: the objects cannot be used now.
+            StorageError: the objects or the database cannot be used now.
+        """
+
+    def joining(self, project: str, sha256: str, claimed: Mapping[str, int]) -> int:
+        """Return the bytes of other content of a project that is taken in, or was and is not counted.
+
+        Args:
+            project: the name of the project.
+            sha256: of the content that is left out.
+            claimed: that of other replicas.
         """
 
     def joined(self) -> list[tuple[str, int]]:

@@ -24,7 +24,7 @@ import contextlib
 import datetime
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from naiad import clock
@@ -46,6 +46,10 @@ CLAIM_SECONDS = 30.0
 """For how long the claim of another replica counts after its time was last seen to move."""
 RENEWAL_SECONDS = 5.0
 FORGET_SECONDS = 3600.0
+CLAIMED_SECONDS = 2.0
+"""How long the claims of a project are remembered once they were listed."""
+MOST_REMEMBERED = 1_000
+"""Projects whose claims are remembered."""
 
 Key = tuple[str, str]
 """A project and the SHA-256 of content: of two projects that send the same, neither can replace parts of the other."""
@@ -66,6 +70,8 @@ class MultipartUploads:
         """Project and bytes of those that were taken in, until they are counted."""
         self._claims: dict[str, tuple[datetime.datetime, float]] = {}
         """The times of the claims of other replicas, and when each was first seen."""
+        self._claimed: dict[str, tuple[float, Mapping[str, int]]] = {}
+        """What other replicas join for each project, and when that was listed."""
         self._lock = threading.Lock()
         self._is_over = threading.Event()
         self._pool = ThreadPoolExecutor(THREADS, "naiad-join")
@@ -108,32 +114,60 @@ class MultipartUploads:
                 self._sizes[key] = size
                 self._joins[key] = self._pool.submit(self._join, project, sha256, size)
 
-    def joining(self, project: str, sha256: str) -> int:
-        """Return the bytes of other content of a project that is joined, or was and not returned by `joined` yet.
-
-        Raises:
-            StorageError: the objects cannot be used now.
-        """
+    def joining(self, project: str, sha256: str, claimed: Mapping[str, int]) -> int:
+        """Return the bytes of other content of a project that is joined, or was and not returned by `joined` yet."""
         with self._lock:
             sizes, joined = dict(self._sizes), [*self._joined]
-        sizes.pop((project, sha256), None)
-        running = {name: size for (of, name), size in sizes.items() if of == project}
-        of_others = self._claimed(project, {*running, sha256})
-        return of_others + sum(running.values()) + sum(size for name, size in joined if name == project)
+        running = {**claimed, **{name: size for (of, name), size in sizes.items() if of == project}}
+        running.pop(sha256, None)
+        return sum(running.values()) + sum(size for name, size in joined if name == project)
 
-    def _claimed(self, project: str, but: set[str]) -> int:
-        """Return the bytes of the parts that other replicas join for a project, but those of some SHA-256."""
+    def claimed(self, project: str) -> Mapping[str, int]:
+        """Return the bytes of the content that other replicas join for a project, by SHA-256.
+
+        They are listed every few seconds, also if each request of many programs asks for them.
+
+        Raises:
+            StorageError: the objects or the database cannot be used now.
+        """
+        now = clock.monotonic()
+        with self._lock:
+            known = self._claimed.get(project)
+        if known is not None and now < known[0] + CLAIMED_SECONDS:
+            return known[1]
+        own = self._running(project)
+        found = self._listed(project)
+        own |= self._running(project)
+        # After the list: a replica that was killed at the end of a join leaves its claim, and the content is counted.
+        own |= self._sent.among(project, found)
+        claimed = {sha256: size for sha256, size in found.items() if sha256 not in own}
+        with self._lock:
+            if len(self._claimed) >= MOST_REMEMBERED:
+                self._claimed.clear()
+            self._claimed[project] = now, claimed
+        return claimed
+
+    def _running(self, project: str) -> set[str]:
+        """Return the SHA-256 of the content that this replica joins for a project."""
+        with self._lock:
+            running = [*self._sizes]
+        return {sha256 for of, sha256 in running if of == project}
+
+    def _listed(self, project: str) -> dict[str, int]:
+        """Return the bytes of the parts of each content of a project that has a claim which counts, by SHA-256."""
         lengths: dict[str, int] = {}
         claims: dict[str, datetime.datetime] = {}
-        for name, length, made in self._objects.all(_folder(project)):
+        for name, length, made in self._objects.all(_folder(project), is_brief=True):
             folder, _, part = name.rpartition("/")
-            if folder.rpartition("/")[2] in but:
-                continue
             if part == "claim":
                 claims[folder] = made
             else:
                 lengths[folder] = lengths.get(folder, 0) + length
-        return sum(lengths.get(folder, 0) for folder, made in claims.items() if self._is_claimed(folder, made))
+        return {
+            folder.rpartition("/")[2]: lengths.get(folder, 0)
+            for folder, made in claims.items()
+            if self._is_claimed(folder, made)
+        }
 
     def joined(self) -> list[tuple[str, int]]:
         """Return project and bytes of each content that was taken in since the last call."""

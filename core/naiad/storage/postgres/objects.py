@@ -372,20 +372,30 @@ class Objects:
         except (obstore.exceptions.BaseError, OSError) as error:
             raise _unusable(self.url, error) from error
 
-    def all(self, folder: str) -> Iterator[tuple[str, int, datetime.datetime]]:
+    def all(self, folder: str, *, is_brief: bool = False) -> Iterator[tuple[str, int, datetime.datetime]]:
         """Yield name, bytes and time of the objects below a folder.
+
+        Args:
+            folder: its name.
+            is_brief: whether each request is a single try of a few seconds, for a caller that is waited for.
 
         Raises:
             StorageError: the store of objects does not answer.
         """
         # Names come without the prefix, as all other methods take them.
         cut = len(self._prefix) + 1 if self._prefix else 0
-        try:
-            for page in obstore.list(self._store, self._place(folder)):
-                for each in page:
-                    yield str(each["path"])[cut:], int(each["size"]), each["last_modified"]
-        except (obstore.exceptions.BaseError, OSError) as error:
-            raise _unusable(self.url, error) from error
+        pages: Any = obstore.list(self._brief_store if is_brief else self._store, self._place(folder))
+        while (page := self._page(pages)) is not None:
+            for each in page:
+                yield str(each["path"])[cut:], int(each["size"]), each["last_modified"]
+
+    def _page(self, pages: Iterator[Any]) -> Any:
+        """Return the next page of a list; None at its end."""
+        with self._breaker.request():
+            try:
+                return next(pages, None)
+            except (obstore.exceptions.BaseError, OSError) as error:
+                raise _unusable(self.url, error) from error
 
 
 def _piece_of(size: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sqlalchemy.engine import Engine
@@ -37,6 +37,14 @@ class SentContent:
         # The size too, since a client that names a hash with another size does not have that content.
         known = dict(rows)
         return [sha256 for sha256, size in wanted if known.get(sha256) == size]
+
+    def among(self, project: str, names: Collection[str]) -> set[str]:
+        """Return which of some SHA-256 a project has sent."""
+        if not names:
+            return set()
+        with transaction(self._engine) as raw:
+            asked = "select sha256 from naiad.content where project = %s and sha256 = any(%s)"
+            return {sha256 for (sha256,) in raw.execute(asked, [project, [*names]])}
 
     def add(self, project: str, sha256: str, size: int, source: Path | None = None) -> bool:
         """Note that a project has sent content, whose object has been put; return whether it had not.
