@@ -159,6 +159,28 @@ def test_points_between_the_reading_of_a_run_and_its_first_stream_are_told(store
     assert "note" in told["changed"]
 
 
+def test_run_that_another_tab_brings_into_a_stream_is_told_what_was_written_since_it_was_read(
+    store: Path, live: Server
+) -> None:
+    """The stream of all tabs goes on from its own last event, which may be later than the reading of the new tab."""
+    with naiad.init_run(project="live", store=store, **QUIET) as run:
+        name = run["sys/id"].fetch()
+        run["loss"].append(1.0)
+        run.sync()
+        shared = Events(live, project="live")
+        shared.until("hello")
+        live.get("/series", run=name, path="loss")
+        run["loss"].append(2.0)
+        run.sync()
+        shared.until("runs", of=lambda data: any(each["id"] == name for each in data["changed"]))
+        shared.close()
+        both = Events(live, project="live", run=name, last_event_id=shared.last_id)
+        told = both.until("fields")
+        both.close()
+
+    assert 2 == told["grown"]["loss"]
+
+
 def test_run_that_ended_long_ago_is_not_told_to_a_first_stream(
     store: Path, live: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

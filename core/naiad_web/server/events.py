@@ -240,19 +240,22 @@ class Watcher:
             missed += [("runs", event)] if event else []
         elif since:
             missed.append(("runs", {"changed": [], "removed": [], "all": True}))
-        touched = {(row.uid, row.kind) for row in found.rows}
+        touched = {RunId(row.uid, row.kind) for row in found.rows}
         for run in stream.runs:
             seen = self._read(run)
             if seen is not None:
                 self._seen.setdefault(run, seen)
-            if seen is not None and (not since or found.is_all or run in touched):
-                # Compared with nothing: which points the browser has is not known here, so each series counts as grown.
-                event = self._of_fields(run, Seen(), seen)
-                # A first stream begins after the page has read the run, and what was written between is told here.
-                # The last sign of life of one that is over is its end; of one that runs, points may be younger.
-                recent = RECENT_SECONDS if seen.state == "running" else min(age + MARGIN_SECONDS, RECENT_SECONDS)
-                if since or (event["seen_age"] or 0.0) < recent:
-                    missed.append(("fields", _for(stream, event)))
+            if seen is None:
+                continue
+            # Compared with nothing: which points the browser has is not known here, so each series counts as grown.
+            event = self._of_fields(run, Seen(), seen)
+            # A stream begins after a page has read the run, and what was written between is told here; also to one that
+            # goes on, as another tab may have brought the run into it, which has read it before the last event.
+            # The last sign of life of one that is over is its end; of one that runs, points may be younger.
+            recent = RECENT_SECONDS if seen.state == "running" else min(age + MARGIN_SECONDS, RECENT_SECONDS)
+            is_missed = since and (found.is_all or run in touched)
+            if is_missed or (event["seen_age"] or 0.0) < recent:
+                missed.append(("fields", _for(stream, event)))
         return found.mark, missed
 
     def _look(self) -> Any:

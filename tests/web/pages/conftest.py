@@ -121,12 +121,16 @@ class Watched:
 
 BEGINNING = """
 try {
-    if (!sessionStorage.getItem("begun")) localStorage.clear();
+    const kept = {"naiad.token": TOKEN};
+    if (!sessionStorage.getItem("begun")) {
+        for (const key of Object.keys(localStorage)) if (!kept[key]) localStorage.removeItem(key);
+    }
     sessionStorage.setItem("begun", "yes");
     if (TOKEN) localStorage.setItem("naiad.token", TOKEN);
 } catch {}
 """
-"""Each new page begins without what the last one has stored. Frames without an origin store nothing."""
+"""Each new page begins without what the last one has stored, but for the token, which another page may send in this
+moment. Frames without an origin store nothing."""
 
 
 def context_of(chromium: Any, token: str = "") -> Any:

@@ -15,6 +15,8 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
+import naiad
+from naiad.management import delete_objects_from_trash, trash_objects
 from naiad_web.server.pages import Pages
 
 pytestmark = pytest.mark.browser
@@ -476,6 +478,38 @@ def test_training_is_watched_live_killed_and_the_stream_resumed(
     server.stop()
     for stream in (training.stdin, training.stdout):
         stream.close()
+
+
+def test_tab_goes_on_after_the_run_of_another_tab_was_deleted(
+    chromium: Any, tmp_path: Path, watched: Any, until: Any, settled: Any, serve: Any
+) -> None:
+    """All tabs share a stream of events, and each new one asks for the deleted run too."""
+    with naiad.init_run(store=tmp_path, project="digits", capture_hardware_metrics=False, git_ref=False) as doomed:
+        doomed["train/loss"].append(1.0)
+    server = serve(tmp_path)
+    training = subprocess.Popen(
+        [sys.executable, "-c", TRAINING, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert training.stdout is not None
+    assert training.stdin is not None
+    run = training.stdout.readline().strip()
+    points = "document.querySelector('section.chart .card-foot')?.textContent.includes('{} points, each')"
+    with watched(chromium, server.origin, server.token) as look:
+        look.allowed = ["404", "Failed to load resource"]
+        page, other = look.open(f"/p/digits/runs/{run}/charts"), look.page.context.new_page()
+        other.goto(f"{server.origin}/p/digits/runs/DIGITS-1/charts")
+        for each in (page, other):
+            settled(each, until)
+        trash_objects("digits", ["DIGITS-1"], store=tmp_path)
+        delete_objects_from_trash("digits", ["DIGITS-1"], store=tmp_path)
+        for step in (1, 2):  # in the stream that there is, and in a new one
+            training.stdin.write(f"{step} 0.5\n")
+            training.stdin.flush()
+            until(page, points.format(step + 1))
+            page.reload()
+            settled(page, until)
+    training.communicate(timeout=60)
+    server.stop()
 
 
 def test_tabs_share_one_event_stream(fresh: Any, until: Any, settled: Any) -> None:

@@ -157,6 +157,7 @@ export class Stream {
     this.release = /** @type {(() => void)|null} */ (null);
     this.isWaiting = false;
     this.asked = "";
+    this.attempt = 0;
     this.channel = /** @type {BroadcastChannel|null} */ (null);
   }
 
@@ -231,12 +232,13 @@ export class Stream {
     // one that names no project is about all of them
     const projects = all.some((one) => !one.project.length) ? [] : [...new Set(all.flatMap((one) => one.project))].sort();
     const asked = JSON.stringify([runs, projects]);
-    if (!this.release || (this.source && this.asked === asked)) return;
+    if (!this.release || this.asked === asked) return;
     this._close();
     this.asked = asked;
+    const attempt = this.attempt;
     try {
       const url = await this.address({ run: runs, project: projects, last_event_id: this.last, age: performance.now() / 1000 });
-      if (!this.release || this.asked !== asked) return;
+      if (this.attempt !== attempt) return;
       const source = this.source = new EventSource(url);
       for (const name of EVENTS) {
         source.addEventListener(name, (event) => {
@@ -249,7 +251,7 @@ export class Stream {
         if (this.source === source) this._again();
       };
     } catch {
-      this._again();
+      if (this.attempt === attempt) this._again();
     }
   }
 
@@ -265,6 +267,7 @@ export class Stream {
     this.source?.close();
     this.source = null;
     this.asked = "";
+    this.attempt += 1;
   }
 
   _pass(name, data) {
