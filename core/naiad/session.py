@@ -281,9 +281,9 @@ class Session:
         """Give fields that are stored already their place in the tree."""
         holds, new = self._tree.holds, dict[str, str]()
         if not all(map(holds, kinds)):  # all are nearly always, and may be 100,000
-            for path, kind in kinds.items():
-                if not holds(path):
-                    new[path] = kind
+            new = dict(kinds)
+            for path in [*filter(holds, kinds)]:
+                del new[path]
         # Classes are looked up before any field is put: a kind that raises leaves the tree as it was.
         classes: dict[str, type[Field]] = {}
         for kind in {*new.values()}:

@@ -30,6 +30,7 @@ from naiad.storage.local.index import snapshot as view_module
 from naiad.storage.local.index.index import Index, without_folds
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.tail import Tail
+from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
@@ -747,6 +748,25 @@ def test_run_that_is_resumed_while_its_fields_are_not_read_yet_is_followed(
     assert [3.5, 1.75, 9.0] == reader.points("a/7").values.tolist()
     assert [8.0] == reader.points("new").values.tolist()
     assert "running" == reader.state()
+
+
+def test_path_that_is_no_text_any_more_is_left_to_the_reading_of_all_fields(simple: RunDirectory) -> None:
+    with sqlite3.connect(simple.index) as connection:
+        connection.execute("UPDATE field SET path = CAST(x'612FFF' AS TEXT) WHERE path = 'a/5'")
+    connection.close()
+    write_seal(simple)
+    reader = Reader(simple)
+
+    assert "R-1" == reader.value("sys/id")
+    assert reader.is_partial
+    with pytest.warns(DamageWarning):
+        kinds = reader.kinds()
+    with pytest.warns(DamageWarning):
+        found, _losses = Reader(simple).shown()
+    assert not reader.is_partial
+    assert ("a/4" in kinds, "a/5" in kinds) == (True, False)
+    assert ["its field row fails its crc"] == [damage.what for damage in reader.damages]
+    assert ("a/4", "float_series", [1.0, 1.0, 2.0, 1.5, 0.25]) in found
 
 
 UNUSUAL: dict[str, list[Any]] = {

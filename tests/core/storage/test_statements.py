@@ -141,3 +141,20 @@ def test_reading_loads_no_sqlalchemy(tmp_path: Path, count: int) -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     assert "False" == done.stdout.strip()
+
+
+def test_resumed_run_ends_without_sqlalchemy(tmp_path: Path) -> None:
+    code = f"""
+import sys, naiad
+options = dict(store={str(tmp_path)!r}, project="p", capture_stdout=False, capture_stderr=False)
+with naiad.init_run(**options) as run:
+    run["loss"].extend([1.0, 0.5])
+    run_id = run["sys/id"].fetch()
+with naiad.init_run(with_id=run_id, **options) as run:
+    run["loss"].append(0.25)
+    run.sync()
+print("sqlalchemy" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert "False" == done.stdout.strip()

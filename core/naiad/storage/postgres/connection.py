@@ -257,6 +257,11 @@ class PostgresConnection(Connection):
         names = parameter_names(statement.text)
         self.run_each(statement, [dict(zip(names, row, strict=True)) for row in rows])
 
+    @contextlib.contextmanager
+    def valid_text(self) -> Iterator[None]:
+        """Do nothing: the database has no other texts."""
+        yield
+
     def execute(self, expression: Any, rows: Row | Sequence[Row] = ()) -> Any:
         """Run an expression of SQLAlchemy, which is compiled now."""
         # A reader's statements alone are compiled here; those that write are in `compiled.json`.

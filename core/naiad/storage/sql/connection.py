@@ -15,6 +15,7 @@ Only the text of a clause is put into a text, never a value: each value is a par
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -220,6 +221,20 @@ class Connection:
                 self.raw.executemany(f"{head} VALUES {', '.join([values] * together)}", whole())
             rows = zip(*[iter(part)] * width, strict=True)
         self.raw.executemany(text, rows)
+
+    @contextlib.contextmanager
+    def valid_text(self) -> Iterator[None]:
+        """Take the texts that are read in the block as SQLite decodes them, each in a quarter of the time.
+
+        Raises:
+            sqlite3.OperationalError: one of them is no UTF-8.
+        """
+        usual = self.raw.text_factory
+        self.raw.text_factory = str
+        try:
+            yield
+        finally:
+            self.raw.text_factory = usual
 
     def value(self, statement: Statement, **parameters: object) -> Any:
         """The first value of the first row; None without one.

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
-from sqlalchemy import delete
 
 from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_writer_id
 from naiad.integers import EXACT
 from naiad.kinds import POINTS, SERIES, TEXTS
-from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import decode_pack
 from naiad.storage.local.index.columns import POINTS_LIMIT
 from naiad.storage.local.index.index import Index
@@ -167,7 +165,7 @@ def rewrite(index: Index) -> None:
         # Read whole and checked before the old rows are deleted, in one transaction: damage leaves the run as it
         # was.
         changes = _rewritten(index, connection, projection, head)
-        _empty(connection, head)
+        _empty(index, connection, head)
         index.commit(connection, projection, head, changes)
 
 
@@ -240,12 +238,12 @@ def shares_by_field(index: Index, connection: Connection, head: Head) -> dict[in
     """Return the content of all packs by field."""
     found: dict[int, list[Columns]] = {}
     damages: list[Damage] = []
-    rows = index.all_rows(connection, schema.pack.name, range(1, head.next_pack), damages)
+    rows = index.all_rows(connection, "pack", range(1, head.next_pack), damages)
     if damages:
         raise refusal("", damages[0].file, damages[0].what)
     for row in rows:
         if not is_whole_pack(row):
-            raise refusal("", schema.pack.name, f"pack {row.id} fails its crc")
+            raise refusal("", "pack", f"pack {row.id} fails its crc")
         pack = decode_pack(row.data)
         for field, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
             own = slice(start, stop)
@@ -253,9 +251,9 @@ def shares_by_field(index: Index, connection: Connection, head: Head) -> dict[in
     return found
 
 
-def _empty(connection: Connection, head: Head) -> None:
-    connection.execute(delete(schema.chunk))
-    connection.execute(delete(schema.pack))
+def _empty(index: Index, connection: Connection, head: Head) -> None:
+    index.drop_every_chunk(connection)
+    index.drop_packs(connection)
     head.chunks = head.packs = 0
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import starmap
 from pathlib import Path
-from sqlite3 import DatabaseError
+from sqlite3 import DatabaseError, OperationalError
 from typing import Any, NamedTuple
 
 from naiad import paths, rewinds
@@ -232,7 +232,8 @@ class Index:
         The table of a run of 100,000 series needs no more of each, and a state takes longer to make.
         """
         try:
-            read = summed_rows(connection.run(_ALL["field"]))
+            with connection.valid_text():
+                read = summed_rows(connection.run(_ALL["field"]))
         except (DatabaseError, *MALFORMED):
             return None
         if read is None or possibly_deleted(read[1]) or not FILES.isdisjoint(row[2] for row in read[1]):
@@ -253,7 +254,11 @@ class Index:
         Raises:
             DatabaseError: some of them cannot be read.
         """
-        found: dict[str, str] = dict(connection.run(_KINDS, begin=WITH_DELETIONS))
+        try:
+            with connection.valid_text():
+                found: dict[str, str] = dict(connection.run(_KINDS, begin=WITH_DELETIONS))
+        except OperationalError:  # a text is no UTF-8 any more
+            return None
         is_plain = {*map(type, found)} == {*map(type, found.values())} == {str} and DELETED not in found.values()
         is_plain = is_plain and len(found) == self.head(connection).fields
         if not is_plain or odd_paths([*found]) or namespaces_of(found) & found.keys():
@@ -368,6 +373,10 @@ class Index:
         """Delete the chunks of a field from a number on; how many there were."""
         low = chunk_key(field_id, 0)
         return int(connection.run(_REMOVE_CHUNKS, low=low + first, high=low + (1 << FIELD_SHIFT)).rowcount)
+
+    def drop_every_chunk(self, connection: Connection) -> int:
+        """Delete the chunks of all fields; how many there were."""
+        return int(connection.run(_REMOVE_EVERY_CHUNK).rowcount)
 
     def drop_packs(self, connection: Connection) -> int:
         """Delete all packs; how many there were."""
@@ -583,6 +592,7 @@ _PACKED = _statement(
     lambda sql, t: sql.select(sql.func.coalesce(sql.func.sum(t.pack.c.count), sql.literal_column("0"))),
 )
 _REMOVE_PACKS = _statement("index.pack remove", lambda sql, t: sql.delete(t.pack))
+_REMOVE_EVERY_CHUNK = _statement("index.chunk remove all", lambda sql, t: sql.delete(t.chunk))
 _REMOVE_CHUNKS = _statement("index.chunk remove", lambda sql, t: sql.delete(t.chunk).where(_in_field(sql, t)))
 
 
