@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, 
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -114,12 +115,21 @@ async def _life(server: Server) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.intake.end()
-        await server.folding.end()
-        if server.receiver.uploads is not None:  # one that is at its end is taken in still, and counts
-            await anyio.to_thread.run_sync(server.receiver.uploads.close)
-        server.count_joined()
-        with contextlib.suppress(StorageError):
-            server.quotas.save()
+        # Before the rest, which may take longer than the supervisor of the process waits until it kills it.
+        await _save_counts(server)
+        try:
+            await server.folding.end()
+            if server.receiver.uploads is not None:  # one that is at its end is taken in still, and counts
+                await anyio.to_thread.run_sync(server.receiver.uploads.close)
+        finally:
+            await _save_counts(server)
+
+
+async def _save_counts(server: Server) -> None:
+    """Save the use of quotas, unless the database is away."""
+    server.count_joined()
+    with contextlib.suppress(StorageError):
+        await anyio.to_thread.run_sync(server.quotas.save)
 
 
 class _Peer:
@@ -363,10 +373,12 @@ def _facts(token: Token, epoch: str) -> dict[str, Any]:
 
 async def _follow(server: Server) -> None:
     """Look at tokens and quotas every few seconds. While the database is away, those known before count."""
+    # In a thread of its own: requests may hold all those of the others for as long as their objects do not answer.
+    own = anyio.CapacityLimiter(1)
     while True:
         for each in (server.tokens, server, server.quotas):
             with contextlib.suppress(StorageError):
-                await anyio.to_thread.run_sync(each.look)
+                await anyio.to_thread.run_sync(each.look, limiter=own)
         await asyncio.sleep(LOOK_SECONDS)
 
 

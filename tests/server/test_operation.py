@@ -219,10 +219,10 @@ def test_content_that_a_project_has_is_taken_while_its_quota_is_full(server: Any
     """A program sends it again if it had no answer."""
 
     def put(data: bytes) -> int:
-        return server.send("PUT", f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}?project=again", data).status
+        return server.send("PUT", f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}?project=resent", data).status
 
     assert 200 == put(b"again" * 100)
-    server.command("quota", "set", "content-bytes", "600", "--project", "again")
+    server.command("quota", "set", "content-bytes", "600", "--project", "resent")
     numbers = itertools.count()
     wait_until(lambda: {429} == {put(b"other%0500d" % next(numbers)) for _replica in range(4)})
 
@@ -531,3 +531,47 @@ def test_client_that_is_killed_between_sending_and_the_answer_doubles_nothing(
     assert 0 == done.returncode, done.stdout + done.stderr
     assert [float(step) for step in range(len(found))] == found
     assert len(found) >= 500
+
+
+UNFORESEEN = """
+from naiad_server.intake import Intake
+
+accept, failed = Intake.accept, []
+
+async def fails(self, *arguments):
+    if not failed:
+        failed.append(True)
+        raise RuntimeError("no one has foreseen this")
+    return await accept(self, *arguments)
+
+Intake.accept = fails
+from naiad.cli import main
+
+main()
+"""
+
+
+def test_unforeseen_error_of_a_journal_is_answered_counted_and_logged_and_the_next_one_is_taken(
+    tmp_path: Path, logged: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Journals pass Starlette by, whose middleware does that for all other routes."""
+    monkeypatch.setattr("server_client.COMMAND", [sys.executable, "-c", UNFORESEEN])
+    server = Server(tmp_path / "server").start("--init")
+    monkeypatch.undo()
+    folder = logged("p")
+    server.register(folder.name)
+    failed, taken = ship(server, folder), ship(server, folder)
+    healthy = server.send("GET", "/readyz", token=None)
+    metrics = server.send("GET", "/metrics", token=None).body.decode().splitlines()
+    stored = values(server, folder.name)
+    server.stop()
+
+    assert (500, b"Internal Server Error") == (failed.status, failed.body)
+    assert failed.headers["naiad-epoch"] == healthy.headers["naiad-epoch"] != ""
+    assert 200 == taken.status
+    assert {
+        'naiad_requests_total{route="/api/v1/journal",status="500"} 1.0',
+        'naiad_requests_total{route="/api/v1/journal",status="200"} 1.0',
+    } <= set(metrics)
+    assert 1 == server.said.count("RuntimeError: no one has foreseen this"), server.said
+    assert 100 == len(stored)

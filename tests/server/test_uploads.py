@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import threading
 import time
@@ -13,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 from cluster_client import ask, status
@@ -505,26 +508,81 @@ def test_join_that_ends_with_its_replica_is_counted(
 
     monkeypatch.setattr(SentContent, "add", slow)
     monkeypatch.setattr(MultipartUploads, "close", closed)
-    place = Database(direct.postgres.url, direct.objects.url, "web")
-    tokens, metrics = place.tokens(), Metrics()
-    store, worker = place.open()[0], place.worker(metrics)
-    parts: Any = None  # who may do what, of which nothing is asked here
-    server = Server(
-        store, receiver, tokens, metrics, Intake(receiver, worker, metrics), worker, parts, parts,
-        Quotas(tokens.engine, is_made=True),
-    )  # fmt: skip
 
-    async def live() -> None:
+    async def live(server: Server) -> None:
         async with _life(server):
             next_of(receiver, "last", content)
             assert await asyncio.to_thread(is_added.wait, 30)
 
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, live()).result()
+    with replica_of(direct, receiver) as server, ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, live(server)).result()
+
+    assert [(len(content),)] == direct.ask("select used from naiad.usage where project = 'last'")
+
+
+@contextlib.contextmanager
+def replica_of(direct: Cluster, receiver: Receiver) -> Iterator[Server]:
+    """The parts of a replica in this process, of which nobody asks who may do what."""
+    place = Database(direct.postgres.url, direct.objects.url, "web")
+    tokens, metrics = place.tokens(), Metrics()
+    store, worker = place.open()[0], place.worker(metrics)
+    parts: Any = None
+    quotas = Quotas(tokens.engine, is_made=True)
+    yield Server(
+        store, receiver, tokens, metrics, Intake(receiver, worker, metrics), worker, parts, parts, quotas
+    )  # fmt: skip
     store.close()
     tokens.engine.dispose()
 
-    assert [(len(content),)] == direct.ask("select used from naiad.usage where project = 'last'")
+
+def test_use_of_quotas_is_saved_before_a_replica_waits_for_its_joins(
+    receiver: Receiver, direct: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor kills a replica that takes too long to end."""
+    close = MultipartUploads.close
+    used = "select used from naiad.usage where project = 'early'"
+    found = list[list[tuple[Any, ...]]]()
+
+    def closed(self: MultipartUploads) -> None:
+        found.append(direct.ask(used))
+        close(self)
+
+    monkeypatch.setattr(MultipartUploads, "close", closed)
+
+    async def live(server: Server) -> None:
+        async with _life(server):
+            # Requests of the last moment: the looks at the database have not saved them.
+            server.quotas.add("early", "content-bytes", 7)
+
+    with replica_of(direct, receiver) as server, ThreadPoolExecutor(1) as thread:
+        monkeypatch.setattr(server.quotas, "look", lambda: None)
+        thread.submit(asyncio.run, live(server)).result()
+
+    assert [(7,)] == found[0]
+    assert [(7,)] == direct.ask(used)
+
+
+def test_replica_looks_at_quotas_while_requests_hold_all_threads(receiver: Receiver, direct: Cluster) -> None:
+    """As those that wait for an object store which does not answer; revoked tokens end by the same look."""
+    goes_on = threading.Event()
+
+    async def live(server: Server) -> float | None:
+        async with _life(server):
+            threads = anyio.to_thread.current_default_thread_limiter().total_tokens = 2
+            async with anyio.create_task_group() as waiting:
+                for _ in range(threads):
+                    waiting.start_soon(anyio.to_thread.run_sync, goes_on.wait, 60)
+                await asyncio.to_thread(direct.command, "quota", "set", "content-bytes", "9", "--project", "looked")
+                with anyio.move_on_after(30):
+                    while server.quotas.most("looked", "content-bytes") is None:
+                        await asyncio.sleep(0.05)
+                goes_on.set()
+        return server.quotas.most("looked", "content-bytes")
+
+    with replica_of(direct, receiver) as server, ThreadPoolExecutor(1) as thread:
+        found = thread.submit(asyncio.run, live(server)).result()
+
+    assert 9 == found
 
 
 def refused(direct: Cluster, sha256: str, body: dict[str, Any], token: str = "") -> int:
