@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import subprocess
 import sys
+import textwrap
 import time
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from postgres_server import Cluster, wait_for
-from server_client import QUIET, part
+from server_client import COMMAND, QUIET, part
 
 import naiad
 from naiad.container_kinds import RUN, RunId
@@ -429,3 +430,35 @@ def test_old_run_that_is_put_into_the_trash_today_stays(cluster: Cluster, opened
 
     assert "deleted" not in cluster.command("gc", "--trash-days", "30", *options)
     assert "deleted" in cluster.command("gc", "--trash-days", "0", *options)
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+def test_syncing_and_verifying_a_run_again_keeps_none_of_its_data_from_gc(
+    cluster: Cluster, tmp_path: Path, is_killed: bool
+) -> None:
+    """As by a timer on the machine of the programs, years later."""
+    project = f"verified-{is_killed}"
+    program = """
+        import os, sys, naiad
+        run = naiad.init_run(store=sys.argv[1], project=sys.argv[2], capture_hardware_metrics=False, git_ref=False,
+            source_files=[], capture_stdout=False, capture_stderr=False)
+        run["loss"].extend([1.0] * 10)
+        run.sync(remote=True)
+        print(run._run.uid, flush=True)
+        if sys.argv[3] == "True":
+            os._exit(9)
+        run.stop()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), cluster.url, project, str(is_killed)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    uid = done.stdout.split()[0]
+    sync = [*COMMAND, "sync", str(tmp_path / "local"), "--to", cluster.url]
+    subprocess.run(sync, check=True, capture_output=True, timeout=60)
+    wait_for(lambda: cluster.is_settled(uid), "the fold")
+    own = "from naiad.run where number = run and uid = %s"
+    cluster.ask(f"update naiad.writer set seen_at = now() - interval '2 days' {own}", uid)
+    for more in ([], ["--verify"]):
+        subprocess.run([*sync, *more], check=True, capture_output=True, timeout=60)
+
+    seen = "select state, seen_at < now() - interval '1 day' from naiad.writer join naiad.run on number = run"
+    assert {("dead", True)} == set(cluster.ask(f"{seen} where uid = %s", uid))

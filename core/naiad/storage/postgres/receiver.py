@@ -34,7 +34,7 @@ from naiad.container_kinds import RunId
 from naiad.errors import StorageError
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.journal import arrivals
-from naiad.storage.local.journal.arrivals import Group, suffix_of
+from naiad.storage.local.journal.arrivals import Group, suffix_of, writer_of
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating, statistics, temporary
 from naiad.storage.postgres.connection import (
@@ -80,11 +80,15 @@ TAKE = b"select * from naiad.take(%s)" % b", ".join(b"$%d" % number for number i
 """All of a group at once. The types of the parameters are those of the functions, in the first migration."""
 ENDED = """
 insert into naiad.writer (run, name, state, seen_at)
-select run, name, state, now() from unnest(%s::bigint[], %s::text[], %s::text[]) as new (run, name, state)
+select run, name, state, now()
+from unnest(%s::bigint[], %s::text[], %s::text[], %s::boolean[]) as new (run, name, state, has_grown)
 join naiad.run on number = run
-order by run, name
+where has_grown or not exists (
+    select from naiad.writer w where w.run = new.run and w.name = new.name and w.state = new.state
+) order by run, name
 on conflict (run, name) do update set state = excluded.state, seen_at = excluded.seen_at
 """
+"""A repeat, as of `naiad sync --verify`, is no news of a writer, from whose last news gc counts the age of its data."""
 DUE_NOW = """
 insert into naiad.due (run, at) select number, now() from naiad.run where number = any(%s) order by number
 on conflict (run) do update set at = now()
@@ -258,7 +262,8 @@ class Receiver:
             else:
                 raise StorageError("Other replicas take the same files. Try again soon.")
         claimed = group.claimed(self.find)
-        ended = self._note_ends(numbers, [key for key, is_alive in group.signs.items() if not is_alive])
+        grown = {(run, writer_of(file)) for run, file in group.changed}
+        ended = self._note_ends(numbers, [key for key, is_alive in group.signs.items() if not is_alive], grown)
         accepted = group.accepted(ended, claimed)
         is_urgent = bool(ended or claimed) or any(each.is_sealed for each in group.changed.values())
         if accepted.grown or is_urgent:
@@ -337,10 +342,21 @@ class Receiver:
         for column in range(3):
             yield array(each[column] for each in places)
 
-    def _note_ends(self, numbers: Mapping[RunId, int], writers: Collection[tuple[RunId, str]]) -> set[RunId]:
-        """Note that writers have ended; return the runs of which one has, with all its files there."""
+    def _note_ends(
+        self,
+        numbers: Mapping[RunId, int],
+        writers: Collection[tuple[RunId, str]],
+        grown: Collection[tuple[RunId, str]],
+    ) -> set[RunId]:
+        """Note that writers have ended; return the runs of which one has, with all its files there.
+
+        Args:
+            numbers: of the runs.
+            writers: that have ended, by run and name.
+            grown: those of which something new was taken.
+        """
         ended: set[RunId] = set()
-        signs: list[tuple[int, str, str]] = []
+        signs: list[tuple[int, str, str, bool]] = []
         writers = [(run, writer) for run, writer in writers if run in numbers]
         if not writers:
             return ended
@@ -356,7 +372,7 @@ class Receiver:
                 is_complete = has_ops and all(is_sealed for _file, is_sealed in rows)
                 if is_complete:
                     ended.add(run)
-                signs.append((numbers[run], writer, "dead" if is_complete else "ended"))
+                signs.append((numbers[run], writer, "dead" if is_complete else "ended", (run, writer) in grown))
             raw.execute(ENDED, [list(column) for column in zip(*sorted(signs), strict=True)])
             if ended:
                 raw.execute(DUE_NOW, [[numbers[run] for run in ended]])
