@@ -41,7 +41,7 @@ class Database:
     def tokens(self) -> Tokens:
         """Open the tokens, which every replica sees."""
         own = urllib.parse.urlunsplit(urllib.parse.urlsplit(self.url)._replace(scheme="postgresql+psycopg"))
-        options = {"connect_timeout": 5, "prepare_threshold": None}
+        options = {"connect_timeout": 5, "prepare_threshold": None, "client_encoding": "utf8"}
         return Tokens(
             sqlalchemy.create_engine(own, pool_size=2, pool_pre_ping=True, connect_args=options), is_made=True
         )

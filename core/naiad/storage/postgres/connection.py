@@ -41,6 +41,12 @@ READING = f"set transaction isolation level repeatable read; set local statement
 A reader's question may be any; without a limit of time a few of them would hold every connection.
 """
 CONNECT_SECONDS = 5
+OPTIONS: Mapping[str, Any] = {
+    "connect_timeout": CONNECT_SECONDS,
+    "prepare_threshold": None,  # of a pooler between (PgBouncer), prepared statements would be lost
+    "client_encoding": "utf8",  # that of the role or the database may be another one
+}
+"""Of every connection."""
 POOL = 8
 """Connections that a process keeps; it makes as many more while all are in use."""
 FRESH_SECONDS = 1.0
@@ -74,8 +80,7 @@ def open_database(url: str) -> Engine:
         pool_timeout=CONNECT_SECONDS,  # as for a connection that the database does not give
         pool_use_lifo=True,  # the process of the connection used last has the caches of the database filled
         pool_reset_on_return=None,  # `_end_transaction` does that
-        # of a pooler between (PgBouncer), prepared statements would be lost
-        connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": None},
+        connect_args=OPTIONS,
     )
     sqlalchemy.event.listen(engine, "checkout", _require_alive)
     sqlalchemy.event.listen(engine, "checkin", _note_use)

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine
 
 from naiad import clock
 from naiad.errors import StorageError
-from naiad.storage.postgres.connection import CONNECT_SECONDS, autocommit, refusal
+from naiad.storage.postgres.connection import OPTIONS, autocommit, refusal
 
 CHANGED = "naiad_changed"
 """Something that readers see may have changed."""
@@ -102,8 +102,7 @@ class Listener:
         connection = psycopg.connect(
             self._address,
             autocommit=True,
-            connect_timeout=CONNECT_SECONDS,
-            prepare_threshold=None,
+            **OPTIONS,
             application_name="naiad notices",
             keepalives_idle=15,
             keepalives_interval=5,
