@@ -257,7 +257,10 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
     sha256 = _sha256(request)
     project = server.project(request.query_params.get("project"), grant)
     length = request.headers.get("content-length", "0")
-    await _require_content(server, project, sha256, int(length) if length.isdigit() else 0)
+    announced = int(length) if length.isdigit() else 0
+    if announced > bodies.LARGEST_BLOB:
+        raise bodies.too_large(bodies.LARGEST_BLOB)
+    await _require_content(server, project, sha256, announced)
     size = 0
     # The context ends in a thread, because its end hashes, syncs and links. Left by an error, it ends here and
     # removes the file.
@@ -266,8 +269,10 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
             content = stack.enter_context(server.receiver.content(project, sha256))
             async for data in request.stream():
                 if data:
-                    await anyio.to_thread.run_sync(content.write, data)
                     size += len(data)
+                    if size > bodies.LARGEST_BLOB:  # the header may lie or be absent
+                        raise bodies.too_large(bodies.LARGEST_BLOB)
+                    await anyio.to_thread.run_sync(content.write, data)
             await anyio.to_thread.run_sync(stack.pop_all().close)
         except NaiadValueError as error:
             raise Problem(422, "Mismatch", str(error)) from None

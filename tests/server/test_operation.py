@@ -5,7 +5,9 @@ Trouble is one clear warning: training goes on, nothing is lost, and `naiad sync
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import itertools
 import os
 import select
@@ -196,6 +198,23 @@ def test_other_quotas_are_429_with_the_time_of_the_next_try(server: AnyServer) -
     assert {"OverQuota"} == {each.data["type"] for each in (put(), many[1])}
     assert 1 <= int(many[1].headers["retry-after"]) <= 60
     assert "small\truns\t1" in server.command("quota", "list")
+
+
+def test_content_above_the_documented_limit_is_refused_before_it_is_sent(server: AnyServer) -> None:
+    """By the announced size; of the body no more is read than of that of any refused request."""
+    limit = server.send("GET", "/api/v1").data["server"]["limits"]["blob"]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        head = f"PUT /api/v1/blobs/{'0' * 64}?project=huge HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        head += f"Authorization: Bearer {server.token}\r\nContent-Length: {limit + 1}\r\n\r\n"
+        connection.sendall(head.encode())
+        with contextlib.suppress(ConnectionError):  # the answer ends the connection
+            for _ in range(65):
+                connection.sendall(bytes(1 << 20))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        found = answer.status, msgspec.json.decode(answer.read())["type"]
+
+    assert (413, "TooLarge") == found
 
 
 def test_content_that_a_project_sends_twice_counts_once(server: AnyServer) -> None:
