@@ -12,7 +12,7 @@ from tests.properties.test_order_of_arrival import _ops, fold, histories, put_fi
 
 from naiad.ops import Assign, Define, Delete, Open, Strings
 from naiad.storage.local.index.fold import Fold
-from naiad.storage.local.index.replay import write_replay
+from naiad.storage.local.index.replay import make_replay
 from naiad.storage.local.journal.files import Source, list_journal
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
@@ -71,9 +71,9 @@ def test_replay_of_an_index_adds_up_to_the_same_run(history: dict[str, list[list
     with tempfile.TemporaryDirectory() as place:
         folder = RunDirectory(Path(place) / "runs" / "run")
         put_all(folder, history)
-        whole = {path.name: path.read_bytes() for path in write_replay(folder)}
-        again = {path.name: path.read_bytes() for path in write_replay(folder)}
-        single = {path.name: path.read_bytes() for name in history for path in write_replay(folder, [name])}
+        whole = {path.name: path.read_bytes() for path in make_replay(folder).show()}
+        again = {path.name: path.read_bytes() for path in make_replay(folder).show()}
+        single = {path.name: path.read_bytes() for name in history for path in make_replay(folder, [name]).show()}
         assert whole == again
         for number, replay in enumerate((whole, single)):
             new = RunDirectory(Path(place) / f"new-{number}" / "run")

@@ -229,6 +229,10 @@ class Shipment:
         for name in self.sealed:
             outbox.mark_sent(self.folder, name)
 
+    def forget_positions(self) -> None:
+        """Ask the server again how far it has each file before anything else is sent."""
+        self._knows_positions = False
+
     def _forget_confirmations(self) -> None:
         if not self.is_dry:
             self._content.forget()

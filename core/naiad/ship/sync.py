@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,7 +30,8 @@ from naiad.ship.shipment import Shipment, Waiting, points_in
 from naiad.ship.shipper import keep_seconds
 from naiad.storage.local import outbox
 from naiad.storage.local.files import stored_files
-from naiad.storage.local.index.replay import PREFIX, write_replay
+from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.index.replay import PREFIX, Replay, make_replay
 from naiad.storage.local.ingest import left_behind
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.layout import Layout, RunDirectory
@@ -230,21 +231,21 @@ class Sync:
         remote = _facts(folder, self._client(self._url).url)
         if self._is_dry:
             return remote
-        # Under the lock no writer joins: its files would be folded while the replay is made of the index.
         with folder.lock(LOCK_SECONDS):
-            if folder.index.exists():
-                reader = Reader(folder)
-                if any(not each.is_dead for each in reader.candidates().values()):
-                    raise BeingWritten(
-                        f"The run in {folder.path} is being written, and was partly folded before it had a server.\n"
-                        "Send it after it has stopped.",
-                        run_id=folder.uid,
-                    )
-                if list_journal(folder.journal):
-                    Maintenance(folder, Tuning.from_environment()).fold(None)
-                # The replay before the remote: a kill in between leaves files that the next attempt writes again,
-                # byte for byte.
-                write_replay(folder)
+            if not folder.index.exists():
+                remote.save(folder)
+                return remote
+            if _is_written(folder):
+                raise _being_written(folder)
+            if list_journal(folder.journal):
+                Maintenance(folder, Tuning.from_environment()).fold(None)
+            before = _state(folder)
+        with _made(folder) as made, folder.lock(LOCK_SECONDS):
+            if not made.is_whole() or _state(folder) != before or _is_written(folder):
+                raise _being_written(folder)
+            # The replay before the remote: a kill in between leaves files that the next attempt writes again, byte for
+            # byte.
+            made.show()
             remote.save(folder)
         return remote
 
@@ -272,21 +273,35 @@ class Sync:
         """
         folder = shipment.folder
         gone = shipment.gone_writers()
-        begun = outbox.unfinished(folder)
-        if not gone and not begun:
+        if not gone and not outbox.unfinished(folder):
             return ""
         later = "the server lost data that can be sent again after the run has stopped"
         with folder.lock(LOCK_SECONDS):
-            if any(not each.is_dead for each in Reader(folder).candidates().values()):
+            if _is_written(folder):
                 return later
             if any(file.writer in gone for file in list_journal(folder.journal)):
                 Maintenance(folder, Tuning.from_environment()).fold(None)
                 if any(file.writer in gone for file in list_journal(folder.journal)):  # as where the disk is full
                     return later
-            # Of an interrupted replay that is no longer wanted, as the server has some of the original by now.
-            outbox.discard(folder, tuple(f".{name}." for name in begun.difference(f"{PREFIX}{each}" for each in gone)))
-            if gone:
-                write_replay(folder, gone)
+            # Of an interrupted replay that is no longer wanted, as the server has some of the original by now. Those of
+            # its files that are shown already would be shipped without the rest; the server has some of a whole one.
+            unwanted = outbox.unfinished(folder).difference(f"{PREFIX}{each}" for each in gone)
+            there = {name.partition(".")[0] for name in (*shipment.positions, *shipment.sealed)}
+            begins = [*(f".{name}." for name in unwanted), *(f"{name}." for name in unwanted - there)]
+            outbox.discard(folder, tuple(begins))
+            before = _state(folder)
+        if not gone:
+            return ""
+        with _made(folder, gone) as made:
+            # Without the lock, as the server may not answer: another machine may have sent a copy of the run meanwhile.
+            shipment.forget_positions()
+            if shipment.gone_writers() != gone:
+                return later
+            with folder.lock(LOCK_SECONDS):
+                # A program that went on with the run meanwhile may have sent what is left of the original.
+                if not made.is_whole() or _state(folder) != before or _is_written(folder):
+                    return later
+                made.show()
         return ""
 
     # Shipping
@@ -361,6 +376,36 @@ def watch(sync: Sync, uids: Sequence[str] = (), stopped: threading.Event | None 
         done = [sync.ship(folder) for folder in sync.folders(uids)]
         yield [each for each in done if each.sent or each.problem or any(each.lost)]
         ends.wait(WATCH_SECONDS)
+
+
+@contextlib.contextmanager
+def _made(folder: RunDirectory, writers: Collection[str] = ()) -> Iterator[Replay]:
+    """Context in which a replay lies hidden in the outbox; if it is not shown, it is gone afterwards.
+
+    Nothing is locked while it is made, which may take minutes: a program can go on with the run.
+    """
+    made = make_replay(folder, writers)
+    try:
+        yield made
+    finally:
+        made.discard()
+
+
+def _is_written(folder: RunDirectory) -> bool:
+    return any(not each.is_dead for each in Reader(folder).candidates().values())
+
+
+def _being_written(folder: RunDirectory) -> BeingWritten:
+    return BeingWritten(
+        f"The run in {folder.path} is being written, and was partly folded before it had a server.\n"
+        "Send it after it has stopped.",
+        run_id=folder.uid,
+    )
+
+
+def _state(folder: RunDirectory) -> tuple[object, ...]:
+    """Return how far the files of a run are folded, and which are not; any writer that comes changes that."""
+    return Fold(folder).known_positions(), [file.name for file in list_journal(folder.journal)]
 
 
 def _may_pass(error: ServerError) -> bool:

@@ -27,6 +27,7 @@ from naiad.ship import shipper
 from naiad.ship.client import Client
 from naiad.ship.shipment import Shipment
 from naiad.ship.sync import Sync, watch
+from naiad.storage.local import outbox
 from naiad.storage.local.index import replay
 from naiad.storage.local.journal.parts import sources
 from naiad.storage.local.layout import Layout, RunDirectory
@@ -399,6 +400,109 @@ def test_replay_that_is_interrupted_is_not_shipped_in_part(
     assert (3000, *WHOLE[1:]) == facts(url, row["id"], "half", tmp_path)
     assert [] == rows(cli("sync", "--json"))
     assert 0 == Reader(folder).is_incomplete()
+
+
+RESUMED_MEANWHILE = """
+import os, sys, naiad
+run = naiad.init_run(store=sys.argv[1], with_id=sys.argv[2], capture_hardware_metrics=False, git_ref=False)
+run["loss"].extend([0.5] * 500, steps=range(3000, 3500))
+run.wait()
+os._exit(0) if sys.argv[3] == "killed" else run.stop()
+"""
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+@pytest.mark.parametrize("remote", ["server lost it", "no server before"])
+def test_program_resumes_a_run_while_its_journal_is_made_again(
+    remote: str, end: str, url: str, cli: Cli, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait, which for long runs takes minutes; `naiad sync` repeats its work then, and nothing is lost."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    is_new = remote == "no server before"
+    run = log("meanwhile", 3000, **({"store": store} if is_new else {"store": url, "mode": "offline"}))
+    folder = folder_in(store)
+    for path in [] if is_new else folder.outbox.iterdir():
+        path.unlink()
+    to = ("--to", url) if is_new else ()
+    resumed: list[subprocess.CompletedProcess[str]] = []
+    write = replay._write
+
+    def resume(*arguments: Any) -> Iterator[Path]:
+        if not resumed:
+            command = [sys.executable, "-c", RESUMED_MEANWHILE, str(store), run._run.uid, end]
+            resumed.append(subprocess.run(command, check=False, capture_output=True, text=True, timeout=60))
+        yield from write(*arguments)
+
+    monkeypatch.setattr(replay, "_write", resume)
+    first = cli("sync", str(store), *to, "--json")
+    assert ["0 "] == [f"{each.returncode} {each.stderr}" for each in resumed]
+    done = cli("sync", str(store), *to, "--json")
+    [row] = rows(done)
+
+    assert 1 == first.exit_code
+    assert (0, True, None, [0, 0]) == (done.exit_code, row["confirmed"], row["problem"], row["lost"]), done.output
+    state = "killed" if end == "killed" else "finished"
+    assert (3500, *WHOLE[1:-1], state) == facts(url, run._run.uid, "meanwhile", tmp_path)
+    assert [] == [path.name for path in folder.outbox.iterdir() if path.name.startswith(".")]
+    assert 0 == Reader(folder).is_incomplete()
+    assert 0 == cli("sync", str(store), "--verify", "--json").exit_code
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_replay_that_is_killed_before_it_is_shown_is_not_shipped(
+    resumes: bool, url: str, cli: Cli, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that goes on with the run ships its own data alone, and `naiad sync` makes the journal anew."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    run = log("hidden", 3000, store=url, mode="offline")
+    folder = folder_in(store)
+    [writer] = {path.name.partition(".")[0] for path in folder.outbox.iterdir()}
+    for path in folder.outbox.iterdir():
+        path.unlink()
+    replay.make_replay(folder, [writer])
+    assert {f"index-{writer}"} == outbox.unfinished(folder)
+    if resumes:
+        command = [sys.executable, "-c", RESUMED_MEANWHILE, str(store), run._run.uid, "stopped"]
+        assert 0 == subprocess.run(command, check=False, timeout=60).returncode
+    done = cli("sync", "--json")
+    [row] = rows(done)
+
+    assert (0, True, None, [0, 0]) == (done.exit_code, row["confirmed"], row["problem"], row["lost"]), done.output
+    assert (3500 if resumes else 3000, *WHOLE[1:]) == facts(url, row["id"], "hidden", tmp_path)
+    assert [] == [path.name for path in folder.outbox.iterdir() if path.name.startswith(".")]
+
+
+def test_two_syncs_that_make_the_same_journal_again_send_it_once(
+    url: str, cli: Cli, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    log("twice", 3000, store=url, mode="offline")
+    folder = folder_in(store)
+    for path in folder.outbox.iterdir():
+        path.unlink()
+    others: list[subprocess.CompletedProcess[str]] = []
+    save = replay._save
+
+    def beside(*arguments: Any) -> Path:
+        saved: Path = save(*arguments)
+        if not others:
+            command = [sys.executable, "-c", "from naiad.cli import main; main()", "sync", str(store)]
+            others.append(subprocess.run(command, check=False, capture_output=True, text=True, timeout=60))
+        return saved
+
+    monkeypatch.setattr(replay, "_save", beside)
+    first = cli("sync", "--json")
+    done = cli("sync", str(store), "--verify", "--json")
+    [row] = rows(done)
+
+    assert [0] == [each.returncode for each in others], others
+    assert "Traceback" not in first.output
+    assert (0, True, None, [0, 0]) == (done.exit_code, row["confirmed"], row["problem"], row["lost"]), done.output
+    assert (3000, *WHOLE[1:]) == facts(url, row["id"], "twice", tmp_path)
+    assert [] == [path.name for path in folder.outbox.iterdir() if path.name.startswith(".")]
 
 
 def test_dry_run_changes_nothing_anywhere(url: str, cli: Cli, store: Path, served: Server) -> None:

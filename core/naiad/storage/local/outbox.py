@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from naiad.disk import close, save
@@ -144,14 +144,14 @@ def unfinished(folder: RunDirectory) -> set[str]:
     return {name[1:].partition(".")[0] for name in names if name.startswith(".") and name.endswith(HIDDEN)}
 
 
-def discard(folder: RunDirectory, begins: tuple[str, ...]) -> None:
-    """Remove all files whose names begin so, of which a replay takes the place.
+def discard(folder: RunDirectory, begins: tuple[str, ...], *, but: Collection[Path] = ()) -> None:
+    """Remove all files whose names begin so, except some, of which a replay takes the place.
 
     Raises:
         OSError: one of them cannot be removed.
     """
     for path in list(folder.outbox.iterdir()):
-        if path.name.startswith(begins):
+        if path.name.startswith(begins) and path not in but:
             path.unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ called `index-<writer>`: folders of the same run on other machines have other wr
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Collection, Iterator
@@ -81,15 +82,58 @@ def names_of(folder: RunDirectory, writer: str) -> tuple[str, str]:
     return f"{PREFIX}{folder.uid}", f"{PREFIX}{writer}."
 
 
-def write_replay(folder: RunDirectory, writers: Collection[str] = ()) -> list[Path]:
-    """Write the journal of an index into the outbox of the run, and return its files.
+@dataclass
+class Replay:
+    """The files of a replay under hidden names, until they are shown."""
+
+    folder: RunDirectory
+    writers: tuple[str, ...]
+    """Those whose journals are made again; none: all of the run."""
+    hidden: tuple[Path, ...]
+    _is_begun: bool = False
+    """Whether some of the files may be shown."""
+
+    def is_whole(self) -> bool:
+        """Whether all files are still there; another process that made the same may have removed them."""
+        return all(path.exists() for path in self.hidden)
+
+    def show(self) -> list[Path]:
+        """Put the files in the place of all others of these writers in the outbox, and return them.
+
+        It is called under the lock of the run.
+
+        Raises:
+            OSError: a file cannot be removed, or renamed.
+        """
+        begins = [f"{PREFIX}{self.folder.uid}", *(f"{PREFIX}{name}." for name in self.writers)]
+        hidden = [f".{begin}" for begin in begins]  # of a process that was killed, or makes the same just now
+        originals = [f"{name}." for name in self.writers]
+        self._is_begun = True
+        # Never both at a time, or a program that goes on with the run would ship both. If this is killed in between, it
+        # is repeated: nothing is shipped of a replay as long as some of its files are hidden.
+        outbox.discard(self.folder, (*originals, *begins, *hidden), but=self.hidden)
+        return [_show(path) for path in self.hidden]
+
+    def discard(self) -> None:
+        """Remove the files, unless `show` has begun: some without the rest would be shipped as the whole."""
+        for path in () if self._is_begun else self.hidden:
+            with contextlib.suppress(OSError):  # then the next replay of these writers removes it
+                path.unlink()
+
+
+def make_replay(folder: RunDirectory, writers: Collection[str] = ()) -> Replay:
+    """Write the journal of an index into the outbox of the run, under hidden names.
+
+    It may take minutes, and needs no lock: it reads one state of the index, and changes nothing that is there. Whoever
+    shows the files has to look whether the run is still as it was.
 
     Args:
         folder: of the run.
-        writers: those whose journals are made again, in the place of all of their files in the outbox; none: all.
+        writers: those whose journals are made again; none: all.
 
     Raises:
         DamagedData: the index is damaged; `naiad repair` saves the rest.
+        OSError: the disk takes no file.
     """
     index = Index(folder, open_for_reading(folder.index, is_final=False))
     with index.view() as connection:
@@ -108,13 +152,16 @@ def write_replay(folder: RunDirectory, writers: Collection[str] = ()) -> list[Pa
         _replay_deletions(journals, path, tombstone)
     folder.outbox.mkdir(exist_ok=True)
     wanted = [journal for name, journal in journals.items() if not writers or name in writers]
-    hidden = [path for journal in wanted for path in _write(folder, journal)]
-    sync_folder(folder.outbox)  # before what they replace is removed
-    # Never both at a time, or a program that goes on with the run would ship both. If this is killed in between, it is
-    # repeated: nothing is shipped of a replay as long as some of its files are hidden.
-    for name in writers:
-        outbox.discard(folder, (f"{name}.", *names_of(folder, name)))
-    return [_show(path) for path in hidden]
+    hidden: list[Path] = []
+    # Two processes may make the same replay, and neither must write into files that the other one shows.
+    made_by = os.urandom(4).hex()
+    try:
+        hidden.extend(path for journal in wanted for path in _write(folder, journal, made_by))
+        sync_folder(folder.outbox)  # before what they replace is removed
+    except BaseException:  # only to clean up: whatever it is goes on
+        Replay(folder, tuple(writers), tuple(hidden)).discard()
+        raise
+    return Replay(folder, tuple(writers), tuple(hidden))
 
 
 def _journals(folder: RunDirectory, projection: Projection, writers: Collection[str]) -> dict[str, _Journal]:
@@ -324,7 +371,7 @@ def _replay_deletions(journals: dict[str, _Journal], path: str, tombstone: Field
                 journals[name].add(at, 0, Delete(path, at))
 
 
-def _write(folder: RunDirectory, journal: _Journal) -> Iterator[Path]:
+def _write(folder: RunDirectory, journal: _Journal, made_by: str) -> Iterator[Path]:
     """Write the files of one writer under hidden names, and yield these."""
     state = journal.state
     ops, numbers = _numbered([op for _at, _rank, op in sorted(journal.ops, key=lambda item: item[:2])])
@@ -337,7 +384,7 @@ def _write(folder: RunDirectory, journal: _Journal) -> Iterator[Path]:
     whole = [opening, *ops, *ending]
     frames = [whole[start : start + FRAME_OPS] for start in range(0, len(whole), FRAME_OPS)]
     data = b"".join(encode_frame(number, encode_ops(frame)) for number, frame in enumerate(frames, 1))
-    yield _save(folder.outbox / f"{journal.name}.000001.ops", file_header() + data)
+    yield _save(folder.outbox / f"{journal.name}.000001.ops", file_header() + data, made_by)
     records = np.frombuffer(b"".join(journal.records), RECORD_TYPE)
     for number, start in enumerate(range(0, len(records), SEGMENT_RECORDS), 1):
         part = records[start : start + SEGMENT_RECORDS].copy()
@@ -345,7 +392,7 @@ def _write(folder: RunDirectory, journal: _Journal) -> Iterator[Path]:
         part["fid"] = numbers[part["fid"] & (FLOAT_STEP - 1)] | (part["fid"] & FLOAT_STEP)
         # The commit word of a record is its own offset, as a writer would have packed it.
         part["commit"] = np.arange(SEGMENT_HEADER, SEGMENT_HEADER + len(part) * RECORD, RECORD)
-        yield _save(folder.outbox / f"{journal.name}.{number:06d}.seg", with_header(part.tobytes()))
+        yield _save(folder.outbox / f"{journal.name}.{number:06d}.seg", with_header(part.tobytes()), made_by)
 
 
 def _numbered(ops: list[Op]) -> tuple[list[Op], npt.NDArray[np.uint32]]:
@@ -358,18 +405,22 @@ def _numbered(ops: list[Op]) -> tuple[list[Op], npt.NDArray[np.uint32]]:
     ], numbers
 
 
-def _save(path: Path, data: bytes) -> Path:
+def _save(path: Path, data: bytes, made_by: str) -> Path:
     # Hidden until all are whole: the shipper takes every file that has its name in the outbox.
-    hidden = path.with_name(f".{path.name}{outbox.HIDDEN}")
-    with hidden.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    hidden = path.with_name(f".{path.name}.{made_by}{outbox.HIDDEN}")
+    try:
+        with hidden.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:  # only to clean up: whatever it is goes on
+        hidden.unlink(missing_ok=True)
+        raise
     return hidden
 
 
 def _show(hidden: Path) -> Path:
-    return hidden.replace(hidden.with_name(hidden.name[1:].removesuffix(outbox.HIDDEN)))
+    return hidden.replace(hidden.with_name(hidden.name[1:].removesuffix(outbox.HIDDEN).rpartition(".")[0]))
 
 
 def _damaged(folder: RunDirectory, what: str) -> DamagedData:
