@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from naiad import clock
-from naiad.errors import NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
+from naiad.errors import DamagedData, NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
 from naiad.ship.client import Client
 from naiad.ship.content import ContentSender
 from naiad.slots import RECORD
@@ -130,6 +130,9 @@ class Shipment:
     sealed: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     """Files of which the server takes no more, and the reason."""
+    held: set[str] = field(default_factory=set)
+    """Writers whose journals `naiad sync` makes again from the index, as some of their files are gone and the server
+    has nothing of them. If it got the rest, that would pass for all of it."""
     pace: Pace = id
     on_registered: Callable[[str], object] = id
     """Called with the id that the server has given."""
@@ -163,6 +166,8 @@ class Shipment:
             answer = self.client.post("runs", self.remote.registration(self.folder), seconds)
             self._note(uid=answer["uid"], id=answer["id"], project=answer["project"], epoch=self.client.epoch)
             self._knows_positions = bool(answer["is_new"])
+            if self._knows_positions:
+                self._hold()
             self.on_registered(answer["id"])
         return self.remote
 
@@ -228,6 +233,14 @@ class Shipment:
             self._note(epoch=self.client.epoch)
         for name in self.sealed:
             outbox.mark_sent(self.folder, name)
+        self._hold()
+
+    def _hold(self) -> None:
+        there = {*self._own, *(name.partition(".")[0] for name in (*self.positions, *self.sealed))}
+        self.held = set()
+        if any(source.file.writer not in there for source in sources(self.folder)):  # seldom: the index is read then
+            with contextlib.suppress(DamagedData):  # `naiad sync` names it
+                self.held = self.gone_writers()
 
     def forget_positions(self) -> None:
         """Ask the server again how far it has each file before anything else is sent."""
@@ -361,7 +374,8 @@ class Shipment:
     def _sources(self) -> Iterator[Source]:
         for source in sources(self.folder):
             is_ours = self.is_whole or source.file.writer in self._own
-            if source.name not in self.refused and (is_ours or self._is_final(source)):
+            is_held = source.name in self.refused or source.file.writer in self.held
+            if not is_held and (is_ours or self._is_final(source)):
                 yield source
 
     def _points(self, files: Sequence[Source], reached: dict[str, int]) -> tuple[list[Part], bool]:

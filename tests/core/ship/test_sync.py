@@ -402,6 +402,32 @@ def test_replay_that_is_interrupted_is_not_shipped_in_part(
     assert 0 == Reader(folder).is_incomplete()
 
 
+@pytest.mark.parametrize("gone", ["first files", "points"])
+@pytest.mark.parametrize("syncs", [False, True], ids=["", "with a sync beside it"])
+def test_rest_of_a_journal_waits_until_all_of_it_is_made_again(
+    syncs: bool, gone: str, url: str, cli: Cli, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of a journal, once the server had it, would pass for all of it, and the points before for lost."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    log("rest", 3000, store=url, mode="offline")
+    folder = folder_in(store)
+    for path in sorted(folder.outbox.glob("*.seg"))[: 5 if gone == "first files" else None]:
+        path.unlink()
+    with naiad.init_run(store=store, with_id=folder.uid, capture_hardware_metrics=False, git_ref=False) as run:
+        run["loss"].extend([0.5] * 500, steps=range(3000, 3500))
+        run.wait()
+        if syncs:
+            beside = cli("sync", "--json")
+            assert 1 == beside.exit_code
+    done = cli("sync", "--json")
+    [row] = rows(done)
+
+    assert (0, True, None, [0, 0]) == (done.exit_code, row["confirmed"], row["problem"], row["lost"]), done.output
+    assert (3500, *WHOLE[1:]) == facts(url, row["id"], "rest", tmp_path)
+    assert 0 == Reader(folder).is_incomplete()
+
+
 RESUMED_MEANWHILE = """
 import os, sys, naiad
 run = naiad.init_run(store=sys.argv[1], with_id=sys.argv[2], capture_hardware_metrics=False, git_ref=False)
