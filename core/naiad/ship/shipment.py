@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from naiad import clock
-from naiad.errors import DamagedData, NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
+from naiad.errors import NaiadError, NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
 from naiad.ship.client import Client
 from naiad.ship.content import ContentSender
 from naiad.slots import RECORD
@@ -166,9 +166,9 @@ class Shipment:
             answer = self.client.post("runs", self.remote.registration(self.folder), seconds)
             self._note(uid=answer["uid"], id=answer["id"], project=answer["project"], epoch=self.client.epoch)
             self._knows_positions = bool(answer["is_new"])
+            self.on_registered(answer["id"])
             if self._knows_positions:
                 self._hold()
-            self.on_registered(answer["id"])
         return self.remote
 
     def _note(self, **facts: object) -> None:
@@ -239,8 +239,9 @@ class Shipment:
         there = {*self._own, *(name.partition(".")[0] for name in (*self.positions, *self.sealed))}
         self.held = set()
         if any(source.file.writer not in there for source in sources(self.folder)):  # seldom: the index is read then
-            with contextlib.suppress(DamagedData):  # `naiad sync` names it
-                self.held = self.gone_writers()
+            # An index that cannot be read makes no journal either; `naiad sync` names the reason.
+            with contextlib.suppress(NaiadError, OSError):
+                self.held = self.gone_writers() - {*self._own}
 
     def forget_positions(self) -> None:
         """Ask the server again how far it has each file before anything else is sent."""

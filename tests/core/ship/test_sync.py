@@ -403,9 +403,8 @@ def test_replay_that_is_interrupted_is_not_shipped_in_part(
 
 
 @pytest.mark.parametrize("gone", ["first files", "points"])
-@pytest.mark.parametrize("syncs", [False, True], ids=["", "with a sync beside it"])
 def test_rest_of_a_journal_waits_until_all_of_it_is_made_again(
-    syncs: bool, gone: str, url: str, cli: Cli, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    gone: str, url: str, cli: Cli, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest of a journal, once the server had it, would pass for all of it, and the points before for lost."""
     monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
@@ -417,15 +416,44 @@ def test_rest_of_a_journal_waits_until_all_of_it_is_made_again(
     with naiad.init_run(store=store, with_id=folder.uid, capture_hardware_metrics=False, git_ref=False) as run:
         run["loss"].extend([0.5] * 500, steps=range(3000, 3500))
         run.wait()
-        if syncs:
-            beside = cli("sync", "--json")
-            assert 1 == beside.exit_code
+        assert 1 == cli("sync", "--json").exit_code
     done = cli("sync", "--json")
     [row] = rows(done)
 
     assert (0, True, None, [0, 0]) == (done.exit_code, row["confirmed"], row["problem"], row["lost"]), done.output
     assert (3500, *WHOLE[1:]) == facts(url, row["id"], "rest", tmp_path)
     assert 0 == Reader(folder).is_incomplete()
+
+
+def test_program_at_a_server_that_lost_its_run_ships_no_rest_of_a_journal(
+    tmp_path: Path, cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own data goes at once; the journal of the session before is made again when nobody writes the run."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    own = Server(tmp_path / "own").start("--init")
+    address = f"http://127.0.0.1:{own.port}"
+    monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+    log("lost", 3000, store=address, custom_run_id="same")
+    folder = folder_in(store)
+    for path in sorted(folder.outbox.glob("*.seg*"))[:5]:
+        path.unlink()
+    own.stop()
+    shutil.rmtree(tmp_path / "own")
+    own.start("--init")
+    monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+    with naiad.init_run(
+        store=address, project="lost", custom_run_id="same", capture_hardware_metrics=False, git_ref=False
+    ) as run:
+        run["loss"].extend([0.5] * 500, steps=range(3000, 3500))
+        run.sync(remote=True)
+    assert run._run.uid == folder.uid
+    done = cli("sync", "--json")
+    [row] = rows(done)
+
+    assert (0, True, None, [0, 0]) == (done.exit_code, row["confirmed"], row["problem"], row["lost"]), done.output
+    assert (3500, *WHOLE[1:]) == facts(address, row["id"], "lost", tmp_path)
+    own.stop()
 
 
 RESUMED_MEANWHILE = """
