@@ -165,7 +165,7 @@ def test_damaged_blob_is_named_by_verify_and_refused_by_download(store: Path, tm
         run["file"].upload(File.from_content(DATA))
     blob = next(path for path in (store / "blobs").glob("??/*"))
     blob.chmod(0o644)
-    blob.write_bytes(DATA[:-1] + b"?")
+    blob.write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
     folder = Store(store).find_directory("BAD-1")
 
     assert ["file"] == [damage.path for damage in verify(folder)]
@@ -293,7 +293,7 @@ def test_copy_to_another_store_does_not_launder_damage(store: Path, tmp_path: Pa
         run["file"].upload(File.from_content(DATA), wait=True)
         blob = next(path for path in (store / "blobs").glob("??/*"))
         blob.chmod(0o644)
-        blob.write_bytes(DATA[:-1] + b"?")
+        blob.write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
         with (
             naiad.init_run(store=tmp_path / "other" / ".naiad") as other,
             pytest.raises(DamagedData, match="not the content"),
