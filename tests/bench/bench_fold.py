@@ -3,10 +3,11 @@
     python tests/bench/bench_fold.py [--quick] [--json]
 
 CPU time of all threads, over the appends, the folds and `stop()` with its compaction and seal. Folds are made in a
-thread here, so that their CPU time counts. numpy makes the values and is imported before the clock starts; what that
-costs a program that has not imported it is the last figure. Floors: the same rows into SQLite by one `executemany`, in
-one transaction, without any index; nothing of our call or journal is in them. Each case is a run of its own; the cases
-are measured in turns.
+thread here, so that their CPU time counts. One figure is `stop()` alone, of a run of which nothing was folded before:
+to define 100,000 paths, as the first appends do, costs half as much again. numpy makes the values and is imported
+before the clock starts; what that costs a program that has not imported it is the last figure. Floors: the same rows
+into SQLite by one `executemany`, in one transaction, without any index; nothing of our call or journal is in them. Each
+case is a run of its own; the cases are measured in turns.
 """
 
 from __future__ import annotations
@@ -54,18 +55,24 @@ def by_dict(run: naiad.Run, series: int, points: int, values: list[float]) -> No
         run["metrics"].append(dict(zip(names, values[step * series : (step + 1) * series], strict=True)), step=step)
 
 
-def finished_run(
-    store: Path, write: Callable[[naiad.Run], None], split: list[float] | None = None
-) -> tuple[float, Path]:
+def finished_run(store: Path, write: Callable[[naiad.Run], None]) -> tuple[float, Path]:
     """CPU seconds from the first append to the end of `stop()`, and the run's folder."""
     run = naiad.init_run(store=store, project="bench")
     began = CPU()
     write(run)
-    written = CPU()
     run.stop()
-    if split is not None:
-        split.append(CPU() - written)
     return CPU() - began, Path(run._store.directory(run._run).path)
+
+
+def folded_at_the_end(store: Path, write: Callable[[naiad.Run], None]) -> float:
+    """CPU seconds of a `stop()` in which everything is folded."""
+    run = naiad.init_run(store=store, project="bench")
+    write(run)
+    if Path(run._store.directory(run._run).path, "run.db").exists():
+        raise SystemExit("Some points were folded before stop(): log fewer.")
+    began = CPU()
+    run.stop()
+    return CPU() - began
 
 
 def rows_into_sqlite(place: Path, values: list[float]) -> float:
@@ -109,13 +116,18 @@ def rates(place: Path, *, quick: bool) -> list[Figure]:
             return series * points / taken / 1e6
 
         calls[name] = call
+    wide, points = 100_000 // scale, 5
+    alone = "stop() with all of the fold, 100,000 series of 5"
+    calls[alone] = lambda: (
+        wide * points / folded_at_the_end(place / "store", lambda run: by_dict(run, wide, points, values)) / 1e6
+    )
     floor = "executemany of rows into SQLite"
     calls[floor] = lambda: len(values) // scale / rows_into_sqlite(place, values[: len(values) // scale]) / 1e6
     found = in_turns(repeats, calls)
     return [
         Figure(f"append to stopped run, {name}", "M/s", found[name], goal, {floor: found[floor]}, is_rate=True)
         for name, _series, _points, _write, goal in cases
-    ]
+    ] + [Figure(alone, "M/s", found[alone], ">= 0.5", {floor: found[floor]}, is_rate=True)]
 
 
 def sizes(place: Path, *, quick: bool) -> list[Figure]:
