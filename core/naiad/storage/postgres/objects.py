@@ -122,13 +122,17 @@ class Objects:
             # them.
             public = {**options, "endpoint": presigned} if presigned not in ("0", "1") else options
             self._public_store: Any = S3Store(parts.netloc, **public)
+            # Of a request that was sent twice, one answer says nothing about the other.
+            options["retry_config"] = {**RETRIES, "max_retries": 0}
+            self._single_store: Any = S3Store(parts.netloc, **options)
             brief = {**client, "timeout": f"{BRIEF_SECONDS:g}s"}
-            options |= {"client_options": brief, "retry_config": {**RETRIES, "max_retries": 0}}
-            self._brief_store: Any = S3Store(parts.netloc, **options)
+            self._brief_store: Any = S3Store(parts.netloc, **{**options, "client_options": brief})
             self._prefix = parts.path.strip("/")
         elif url.startswith("file:///"):
             self._folder = Path(parts.path)
-            self._store = self._brief_store = self._public_store = LocalStore(self._folder, mkdir=True)
+            self._store = self._brief_store = self._single_store = self._public_store = LocalStore(
+                self._folder, mkdir=True
+            )
         else:
             raise StorageError(f"--objects has to be s3://bucket/prefix or file:///folder, not {url!r}.")
 
@@ -360,13 +364,13 @@ class Objects:
             raise _unusable(self.url, error) from error
 
     def delete(self, names: list[str]) -> None:
-        """Remove objects; those that are not there are passed over.
+        """Remove objects, with a single try; those that are not there are passed over.
 
         Raises:
-            StorageError: the store of objects does not answer.
+            StorageError: the store of objects does not answer; it may remove them later.
         """
         try:
-            obstore.delete(self._store, [self._place(name) for name in names])
+            obstore.delete(self._single_store, [self._place(name) for name in names])
         except (obstore.exceptions.NotFoundError, FileNotFoundError):
             return
         except (obstore.exceptions.BaseError, OSError) as error:

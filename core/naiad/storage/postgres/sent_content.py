@@ -1,4 +1,25 @@
-"""Sent content: which content of files each project has sent, in the database, beside the objects with the bytes."""
+"""Sent content: which content of files each project has sent, in the database, beside the objects with the bytes.
+
+A row says that the object is there. gc deletes an object only if there is no row, and a replica may add one meanwhile.
+Neither waits for the store of objects while it holds the lock, since that store may never answer:
+
+    replica that takes content                        gc
+    1 put the object                                  1 note the object (see `upkeep`)
+    2 lock (shared) -- no deletion runs? forget       2 lock -- noted still, and no row? mark the note, count one
+      the note, read the count of deletions             deletion more -- commit
+      -- commit                                       3 delete the object
+    3 is it there? else back to 1                     4 remove the note, if the store of objects has answered
+    4 lock (shared) -- is the count the same? add
+      the row; else back to 2 -- commit
+
+Each deletion begins with 2 and counts there. If one begins before 2 of the replica, the replica is refused by its mark,
+or the deletion is over and 3 of the replica sees its result. If one begins between 2 and 4 of the replica, the count
+differs. If none does until 4, the row keeps gc from beginning one.
+
+A deletion without an answer may be carried out later, so that its mark stays. Content that is marked is refused, and
+its client sends it again. After `IN_FLIGHT_SECONDS` the request cannot be carried out any more: S3 refuses requests
+that were signed more than 15 minutes ago. gc sends each once, soon after its mark.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +28,32 @@ from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
+from naiad import clock
 from naiad.errors import StorageError
 from naiad.storage.postgres.connection import GC_LOCK, transaction
 from naiad.storage.postgres.objects import Objects, blob_name
 
 MOST_TRIES = 3
+IN_FLIGHT_SECONDS = 1800.0
+"""For how long after its mark a deletion without an answer may be carried out: twice as long as S3 takes a request."""
+SEND_SECONDS = 60.0
+"""How long after its mark a deletion may be sent."""
 ADD = """
 insert into naiad.content (project, sha256, size) values (%s, %s, %s)
 on conflict (project, sha256) do update set made_at = now(), size = excluded.size returning xmax = 0
 """
 """The number in `xmax` is another one in a row that was there."""
+IN_FLIGHT = f"coalesce(deleting_at > clock_timestamp() - interval '{IN_FLIGHT_SECONDS} seconds', false)"
+FORGET = f"delete from naiad.unreferenced where object = any(%s) and not {IN_FLIGHT}"
+DELETIONS = """
+select deletions, exists (select from naiad.unreferenced where object = %s) from naiad.about
+"""
+MARK_DELETION = f"""
+update naiad.unreferenced set deleting_at = %s
+where object = any(%s) and since <= to_timestamp(%s) and not {IN_FLIGHT}
+    and not exists (select from naiad.content where sha256 = split_part(object, '/', 3))
+returning object
+"""
 
 
 class SentContent:
@@ -60,15 +97,55 @@ class SentContent:
         """
         name = blob_name(sha256)
         for _ in range(MOST_TRIES):
-            with transaction(self._engine) as raw:
-                raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
-                # gc may have freed it just now. While this lock is held it does not, and a row says that it is there.
-                if self._objects.has(name):
-                    row = raw.execute(ADD, [project, sha256, size]).fetchone()
-                    raw.execute("delete from naiad.unreferenced where object = %s", [name])
-                    return row == (True,)
-            if source is None:
+            deletions = self._deletions(name)
+            # Under no lock, as it may take minutes.
+            if self._objects.has(name):
+                with transaction(self._engine) as raw:
+                    raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
+                    if raw.execute("select deletions from naiad.about").fetchone() == (deletions,):
+                        row = raw.execute(ADD, [project, sha256, size]).fetchone()
+                        raw.execute(FORGET, [[name]])  # gc may have noted it anew
+                        return row == (True,)
+            elif source is None:
                 break
-            # Under no lock, as it may take minutes. gc finds it only after it has noted it anew.
-            self._objects.put(name, source)
+            else:
+                self._objects.put(name, source)
         raise StorageError(f"The object {name} was freed meanwhile.")
+
+    def _deletions(self, name: str) -> int:
+        """Return how many deletions have begun, and let gc forget an object.
+
+        Raises:
+            StorageError: it is being deleted; or the database cannot be used now.
+        """
+        with transaction(self._engine) as raw:
+            raw.execute("select pg_advisory_xact_lock_shared(%s)", [GC_LOCK])
+            raw.execute(FORGET, [[name]])
+            row = raw.execute(DELETIONS, [name]).fetchone()
+        assert row is not None
+        deletions, is_running = row
+        if is_running:
+            raise StorageError(f"The object {name} is being freed now. Try again later.")
+        return int(deletions)
+
+    def delete(self, names: Sequence[str], until: float) -> list[str]:
+        """Delete objects that were noted until a time, but content that has a row; return those that are gone.
+
+        Raises:
+            StorageError: the objects or the database cannot be used now; some may be gone.
+        """
+        began = clock.now()
+        with transaction(self._engine) as raw:
+            raw.execute("select pg_advisory_xact_lock(%s)", [GC_LOCK])
+            raw.execute("update naiad.about set deletions = deletions + 1")
+            row = raw.execute("select clock_timestamp()").fetchone()
+            assert row is not None
+            gone = [name for (name,) in raw.execute(MARK_DELETION, [row[0], [*names], until])]
+        if not gone:
+            return gone
+        if not 0 <= clock.now() - began < SEND_SECONDS:  # this process was stopped meanwhile
+            raise StorageError("A deletion was not sent: it took too long to begin it. Try again later.")
+        self._objects.delete(gone)
+        with transaction(self._engine) as raw:
+            raw.execute("delete from naiad.unreferenced where object = any(%s) and deleting_at = %s", [gone, row[0]])
+        return gone

@@ -4,11 +4,7 @@ A restored row must find its object. So gc notes when it first saw an object wit
 it once that was before the last backup began and some days ago. Its age does not matter: if a run is deleted after the
 backup, all its objects are older than that.
 
-    gc                                               replica that takes the same content again
-    1 which objects have no row?                     1 put the object
-    2 lock -- note new ones that still have none,    2 lock (shared) -- is it still there? put it again --
-      forget those that have one -- commit             row, no note -- commit
-    3 lock -- again: has it a row? -- delete
+A replica may take the same content again at any moment: see `sent_content` for how both avoid the loss of it.
 """
 
 from __future__ import annotations
@@ -34,6 +30,7 @@ from naiad.storage.postgres.connection import GC_LOCK, transaction
 from naiad.storage.postgres.folding import MOST_FAILURES
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.reader import PostgresReader
+from naiad.storage.postgres.sent_content import FORGET, SentContent
 
 PIECE = 1024 * 1024
 DAY = 86_400.0
@@ -51,7 +48,7 @@ machine."""
 MOST_UNUSED = 2
 """An object with so many times the bytes that rows refer to is packed anew."""
 BATCH = 1000
-"""Objects that are deleted under one lock; an S3 server takes so many in one request."""
+"""Objects that are deleted at once; an S3 server takes so many in one request."""
 REFERRED = """
 select object from naiad.inbox where object is not null
 union select object from naiad.run_chunk where object is not null
@@ -77,6 +74,7 @@ class Upkeep:
         self._store = store
         self._engine = engine
         self._objects = objects
+        self._sent = SentContent(engine, objects)
 
     def _runs(self) -> Iterator[tuple[str, str, PostgresReader]]:
         """Yield id, project and reader of every container, one after the other."""
@@ -170,14 +168,15 @@ class Upkeep:
             if not is_dry:
                 # Content may have been sent again since the objects were listed.
                 raw.execute("select pg_advisory_xact_lock(%s)", [GC_LOCK])
-                raw.execute("delete from naiad.unreferenced where object = any(%s)", [[*since.keys() - free.keys()]])
+                raw.execute(FORGET, [[*since.keys() - free.keys()]])
                 raw.execute(MARK, [now, [*free.keys() - since.keys()]])
         until = now - days * DAY
         if backup is not None:
             until = min(until, backup - MARGIN_SECONDS)
         gone = [name for name in free if since.get(name, now) <= until]
         if not is_dry:
-            gone = [name for first in range(0, len(gone), BATCH) for name in self._delete(gone[first : first + BATCH])]
+            batches = [gone[first : first + BATCH] for first in range(0, len(gone), BATCH)]
+            gone = [name for batch in batches for name in self._sent.delete(batch, until)]
         return [*((name, free[name]) for name in gone), *self._free_parts(min(days, SENT_DAYS), is_dry=is_dry)]
 
     def _free_parts(self, days: float, *, is_dry: bool) -> list[tuple[str, int]]:
@@ -204,19 +203,6 @@ class Upkeep:
             if MOST_UNUSED * used < sizes.get(name, 0):
                 with contextlib.suppress(DamagedData):  # verify names it
                     archive.repack(number, name)
-
-    def _delete(self, names: list[str]) -> list[str]:
-        """Delete some objects, but content that a client has sent again meanwhile; return those that are gone."""
-        with transaction(self._engine) as raw:
-            raw.execute("select pg_advisory_xact_lock(%s)", [GC_LOCK])
-            wanted = [name.rpartition("/")[2] for name in names if name.startswith("blobs/")]
-            sent = raw.execute("select sha256 from naiad.content where sha256 = any(%s)", [wanted]).fetchall()
-            kept = {blob_name(sha256) for (sha256,) in sent}
-            gone = [name for name in names if name not in kept]
-            if gone:
-                self._objects.delete(gone)
-            raw.execute("delete from naiad.unreferenced where object = any(%s)", [names])
-        return gone
 
     def _let_go(self, raw: Any, used: Mapping[str, set[str]], days: float, *, is_dry: bool) -> set[str]:
         """Drop the rows of content that no run of its project refers to; return the names of all that stay."""

@@ -23,7 +23,7 @@ create table public.audit (number bigserial primary key, at double precision not
     action text not null, subject text not null);
 create schema naiad_run;
 create table naiad.about (one int primary key check (one = 1), epoch text not null,
-    least text not null default '0001', backed_up_at timestamptz);
+    least text not null default '0001', backed_up_at timestamptz, deletions bigint not null default 0);
 create table naiad.project (key text primary key, name text not null unique);
 create table naiad.counter (prefix text primary key, last bigint not null);
 create table naiad.run (
@@ -40,7 +40,7 @@ create table naiad.writer (
 );
 create table naiad.content (project text not null, sha256 text not null, size bigint not null,
     made_at timestamptz not null default now(), primary key (project, sha256));
-create table naiad.unreferenced (object text primary key, since timestamptz not null);
+create table naiad.unreferenced (object text primary key, since timestamptz not null, deleting_at timestamptz);
 create table naiad.received (
     run bigint not null, file text not null, upto bigint not null, crc bigint not null, is_sealed boolean not null,
     primary key (run, file)
