@@ -43,7 +43,7 @@ def find_parent(store: Store, name: str) -> Parent:
     Raises:
         RunNotFound: the store has no such run.
     """
-    run = store.find(name, RUN)
+    run = store.find_to_write(name, RUN)
     values = store.reader(run).values("sys")
     project = values.get("sys/project")
     own = values.get("sys/id")

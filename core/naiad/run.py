@@ -17,7 +17,7 @@ from naiad.capture.wanted import Wanted, wanted
 from naiad.children import Parent, children, find_parent, require_no_circle
 from naiad.container import Container, first_ops, user_name
 from naiad.container_kinds import RUN, RunId
-from naiad.errors import LimitWarning, NaiadError, NaiadTypeError, shown, warn_once
+from naiad.errors import ContainerNotFound, LimitWarning, NaiadError, NaiadTypeError, shown, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name, new_writer_id
 from naiad.kinds import ALERTS, PARENT_UID, SYS
@@ -199,12 +199,14 @@ class Run(Container):
         mode = self._mode
         options.require_existing(RUN, mode, with_id or custom_run_id)
         place = self._open_store(store)
-        parents = spawns.run_of_parent() if "multiprocessing.spawn" in sys.modules else None
-        if parents is not None and place.exists(RunId(parents, RUN)):
-            self._join(RunId(parents, RUN))
+        uid = spawns.run_of_parent() if "multiprocessing.spawn" in sys.modules else None
+        parents = None if uid is None else self._run_of_parent(place, uid)
+        if parents is not None:
+            self._join(parents)
             return
         if with_id is not None and mode != "debug":
-            self._go_on(place.find(with_id, RUN), None, facts)
+            found = place.find(with_id, RUN) if mode == "read-only" else place.find_to_write(with_id, RUN)
+            self._go_on(found, None, facts)
             return
         parent = self._parent_in(place, facts["parent"] or setting("PARENT"))
         project = project or (parent and parent.project) or place.default_project()
@@ -223,6 +225,13 @@ class Run(Container):
             **(parent.texts() if parent else {}),
         }
         self._enter(reservation, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
+
+    def _run_of_parent(self, place: Store, uid: str) -> RunId | None:
+        """Return the run of the process that spawned this one; None if the store does not have it."""
+        if self._mode != "debug":  # whose store is a new one
+            with suppress(ContainerNotFound):
+                return place.find_to_write(uid, RUN)
+        return None
 
     def _parent_in(self, place: Store, given: Run | str | None) -> Parent | None:
         """Find the run that was given as a parent; debug mode takes any name."""

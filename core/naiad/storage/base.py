@@ -539,6 +539,14 @@ class Store(Protocol):
             ContainerNotFound: there is none; it is the error of the given kind, and names ids that look alike.
         """
 
+    def find_to_write(self, name: str, kind: ContainerKind) -> RunId:
+        """Return the container with this id or uid for a program that writes, which no server may hold up.
+
+        Raises:
+            ContainerNotFound: as `find`.
+        """
+        return self.find(name, kind)
+
     def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
         """Return the run that has this custom id in a project; None if there is none."""
 

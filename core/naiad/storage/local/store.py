@@ -341,6 +341,10 @@ class Store(Struct, frozen=True, dict=True):
             )
         return RunId(folder.uid, folder.kind)
 
+    def find_to_write(self, name: str, kind: ContainerKind) -> RunId:
+        """Return the container with this id or uid: a folder is always there."""
+        return self.find(name, kind)
+
     def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
         """Return the run that has this custom id in a project; None if there is none."""
         known = self.register.custom(project, custom_run_id)

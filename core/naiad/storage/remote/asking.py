@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from naiad.container_kinds import RunId
-from naiad.ship.client import Client
+from naiad.ship.client import ANSWER_SECONDS, Client
 from naiad.storage import wire
 
 
-def ask(client: Client, of: str, call: str, arguments: Mapping[str, Any], run: RunId | None = None) -> Any:
+def ask(
+    client: Client,
+    of: str,
+    call: str,
+    arguments: Mapping[str, Any],
+    run: RunId | None = None,
+    *,
+    seconds: float = ANSWER_SECONDS,
+) -> Any:
     """Return the result of one call: of the `store`, the `catalog`, or the `reader` of a container.
 
     Raises:
@@ -18,4 +26,4 @@ def ask(client: Client, of: str, call: str, arguments: Mapping[str, Any], run: R
         NaiadError: the error of the call itself.
     """
     request = wire.encode({"run": run, "call": call, "arguments": dict(arguments)})
-    return wire.decode(client.call(f"storage/{of}", request))
+    return wire.decode(client.call(f"storage/{of}", request, seconds))

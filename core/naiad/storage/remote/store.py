@@ -23,6 +23,7 @@ from naiad import address, clock
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
 from naiad.errors import (
     ContainerNotFound,
+    DamagedData,
     ModelKeyTaken,
     NeedsServer,
     NotAuthorized,
@@ -34,7 +35,7 @@ from naiad.errors import (
 from naiad.ops import Op
 from naiad.settings import number
 from naiad.ship import shipper
-from naiad.ship.client import Client
+from naiad.ship.client import ANSWER_SECONDS, Client
 from naiad.storage.base import BlankProject, Reservation, RunReader, RunWriter, Store
 from naiad.storage.catalog import Catalog
 from naiad.storage.local.layout import Layout, RunDirectory
@@ -233,7 +234,6 @@ class RemoteStore:
             return None
         request = {**remote.registration(self.local.directory(run)), "is_exact": True}
         seconds = number("CONNECT_SECONDS", CONNECT_SECONDS)
-        problem: ServerError
         try:
             answer: dict[str, Any] = self._client.post("runs", request, seconds)
         except ModelKeyTaken as error:
@@ -243,9 +243,12 @@ class RemoteStore:
                 **error.facts,
             ) from None
         except ServerError as error:
-            problem = error
-        else:
-            return answer
+            self._warn_of_absence(run, error)
+            return None
+        return answer
+
+    def _warn_of_absence(self, run: RunId, problem: ServerError) -> None:
+        """Warn once that a container goes on in the folder here."""
         remedy = "" if isinstance(problem, NotAuthorized) else "\nThe server is asked again in the background."
         warn_once(
             shipper.problem_key(run.uid, problem),
@@ -254,7 +257,6 @@ class RemoteStore:
             f"accepts it. After the program has ended, run: naiad sync{remedy}",
             ServerWarning,
         )
-        return None
 
     def reserve_source(
         self, source: str, kind: ContainerKind, project: str, wish: str | None = None, parent: str = ""
@@ -304,6 +306,12 @@ class RemoteStore:
         """Write a container in its folder here; the shipper brings it to the server."""
         folder = self.local.directory(run)
         remote = self._pending.pop(run.uid, None) or self._remote(run)
+        if remote is None and self.is_offline:
+            raise run.kind.not_found(
+                f"{run.kind.title} {self.local.id_of(run)} in {self.local.root} was not logged for {self.address}, so "
+                f"it cannot be resumed for it.\nOpen it with store={str(self.local.root)!r}.",
+                run_id=run.uid,
+            )
         if remote is None:
             remote = self._found(run)
         # All of a run that began here is in the folder; of another one the server knows which ops came before.
@@ -361,9 +369,53 @@ class RemoteStore:
         if here is not None and (kind is None or here.kind is kind):
             return here
         if self.is_offline:
-            return self.local.find(name, kind)
+            return self._kept(name, kind) or self.local.find(name, kind)
         shipper.of_process.flush_all(self.address, READ_SECONDS)  # it may have been begun a moment ago
         found: RunId = self._asked(lambda: self._call("find", name=name, kind=kind))
+        return found
+
+    def find_to_write(self, name: str, kind: ContainerKind) -> RunId:
+        """Return the container with this id or uid; if the server does not answer in time, from the folder here.
+
+        Such a container goes on here like one that this program began, and one warning has the reason.
+
+        Raises:
+            ContainerNotFound: there is none.
+            ServerError: the server does not answer, and the folder here does not have it either.
+        """
+        here = self._here(name)
+        if self.is_offline or (here is not None and here.kind is kind):
+            return self.find(name, kind)
+        try:
+            found: RunId = self._call("find", number("CONNECT_SECONDS", CONNECT_SECONDS), name=name, kind=kind)
+        except ServerError as error:
+            kept = self._kept(name, kind)
+            if kept is None:
+                raise type(error)(
+                    f"{error}\nThe {kind.noun} {name!r} is not in {self.local.root} either, so it cannot be resumed "
+                    "without the server.",
+                    **error.facts,
+                ) from error
+            self.begun.add(kept.uid)
+            self._warn_of_absence(kept, error)
+            return kept
+        return found
+
+    def _kept(self, name: str, kind: ContainerKind | None) -> RunId | None:
+        """Return the container of this server, of the folder here, that has an id or uid on the server or here."""
+        found: RunId | None = None
+        for folder in self.local.layout.folders():
+            if kind is not None and folder.kind is not kind:
+                continue
+            remote = None
+            with contextlib.suppress(DamagedData):  # `naiad sync` names it
+                remote = read_remote(folder)
+            if remote is None or remote.url != self.address or name not in (folder.uid, remote.uid, remote.id):
+                continue
+            found = RunId(folder.uid, folder.kind)
+            # Several may have been joined to one by their custom id: the others hold only what they wrote before.
+            if folder.uid in (name, remote.uid):
+                break
         return found
 
     def _here(self, name: str) -> RunId | None:
@@ -398,8 +450,8 @@ class RemoteStore:
         return str(self._call("id_of", run=run))
 
     def exists(self, run: RunId) -> bool:
-        """Whether the container was begun and not deleted."""
-        if run.uid in self.begun:
+        """Whether the container was begun and not deleted; of an offline program as far as the folder here shows."""
+        if run.uid in self.begun or self.is_offline:
             return self.local.exists(run)
         return bool(self._asked(lambda: self._call("exists", run=run)))
 
@@ -451,8 +503,8 @@ class RemoteStore:
     def forget_project(self, project: str) -> None:
         """Do nothing: the key of a project stays the server's."""
 
-    def _call(self, call: str, **arguments: Any) -> Any:
-        return ask(self._client, "store", call, arguments)
+    def _call(self, call: str, seconds: float = ANSWER_SECONDS, **arguments: Any) -> Any:
+        return ask(self._client, "store", call, arguments, seconds=seconds)
 
     def _asked(self, ask: Callable[[], T]) -> T:
         """Return the answer of the server; its absence raises with the remedy.

@@ -1,0 +1,178 @@
+"""Runs that are resumed by name while their server is away: they go on in the folder here, and all of it arrives."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from server_client import QUIET, Server
+
+import naiad
+from naiad.cli import main
+from naiad.errors import RunNotFound, ServerUnreachable, ServerWarning, forget_warnings
+from naiad.ship import shipper
+from naiad.storage.local.layout import Layout
+from naiad.storage.local.remote import read_remote
+
+
+@pytest.fixture
+def served(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server of this test alone, which it kills; runs lie in the test's own folder."""
+    own = Server(tmp_path / "served").start("--init")
+    monkeypatch.setenv("NAIAD_STORE", f"http://127.0.0.1:{own.port}")
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(store))
+    monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+    monkeypatch.setenv("NAIAD_CONNECT_SECONDS", "1")
+    forget_warnings()
+    yield own
+    shipper.of_process.close()
+    own.kill()
+    forget_warnings()
+
+
+JOB = f"""
+import sys, naiad
+name, first, mode = sys.argv[1:]
+options = {{"custom_run_id": "job", "name": "first"}} if name == "new" else {{"with_id": name}}
+if name == "joined":
+    options = {{"custom_run_id": "job"}}
+run = naiad.init_run(mode=mode, project="jobs", **options, **{QUIET!r})
+run["loss"].extend([float(first) + step for step in range(100)])
+run["last"] = int(first)
+run.stop(seconds=2)
+print(run._run.uid)
+"""
+
+
+def job(name: str, first: int, mode: str = "async", place: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A job that logs 100 points, on a machine that has its own folder."""
+    environment = {**os.environ, **({"NAIAD_LOCAL_STORE": str(place)} if place else {})}
+    command = [sys.executable, "-c", JOB, name, str(first), mode]
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)
+
+
+def there(name: str) -> list[Any]:
+    """What the server shows of such a run."""
+    with naiad.init_run(with_id=name, mode="read-only") as run:
+        values = sorted(run["loss"].fetch_values(progress_bar=False)["value"].tolist())
+        return [values, run["last"].fetch(), run["sys/name"].fetch(), run["sys/id"].fetch()]
+
+
+@pytest.mark.parametrize("mode", ["async", "offline"])
+@pytest.mark.parametrize("is_by_id", [False, True], ids=["uid", "id"])
+@pytest.mark.parametrize("begins_elsewhere", [False, True], ids=["here", "elsewhere"])
+def test_job_resumes_its_run_by_name_while_the_server_is_away(
+    mode: str, is_by_id: bool, begins_elsewhere: bool, served: Server, store: Path, tmp_path: Path
+) -> None:
+    begun = job("new", 0, place=tmp_path / "elsewhere" if begins_elsewhere else None)
+    uid = begun.stdout.strip()
+    points = 100
+    if begins_elsewhere:
+        job("joined", 100)
+        points = 200
+    [remote] = [read_remote(each) for each in Layout(store).folders()]
+    assert remote is not None
+    served.kill()
+    done = job(remote.id if is_by_id else uid, points, mode)
+    served.start()
+    result = CliRunner().invoke(main, ["sync"])
+
+    assert (0, uid) == (done.returncode, done.stdout.strip()), done.stderr
+    assert (0 if mode == "offline" else 1) == len(
+        re.findall("cannot be reached", done.stderr.partition(" points (")[0])
+    )
+    assert 0 == result.exit_code, result.output
+    assert [[float(each) for each in range(points + 100)], points, "first", "JOBS-1"] == there(remote.id)
+
+
+def test_resumed_run_arrives_as_soon_as_the_server_is_back(served: Server) -> None:
+    uid = job("new", 0).stdout.strip()
+    served.kill()
+    with pytest.warns(ServerWarning, match="cannot be reached") as caught:
+        run = naiad.init_run(with_id="JOBS-1", **QUIET)
+    assert 1 == len(caught)
+    assert [float(each) for each in range(100)] == run["loss"].fetch_values(progress_bar=False)["value"].tolist()
+    run["loss"].extend([float(each) for each in range(100, 200)])
+    run["last"] = 100
+    served.start()
+    run.sync(remote=True)
+    run.stop()
+
+    assert uid == run._run.uid
+    assert [[float(each) for each in range(200)], 100, "first", "JOBS-1"] == there(uid)
+
+
+def test_child_of_a_run_begins_while_the_server_is_away(served: Server) -> None:
+    parent = job("new", 0).stdout.strip()
+    served.kill()
+    with pytest.warns(ServerWarning):
+        run = naiad.init_run(parent="JOBS-1", **QUIET)
+    served.start()
+    run.sync(remote=True)
+    run.stop()
+
+    with naiad.init_run(with_id=run._run.uid, mode="read-only") as found:
+        assert ["JOBS-1", parent] == [found["sys/parent"].fetch(), found["sys/parent_uid"].fetch()]
+
+
+SPAWNING = f"""
+import multiprocessing, os, signal, sys, naiad
+run = naiad.init_run(project="jobs", **{QUIET!r})
+
+def work(number):
+    run[f"worker/{{number}}"] = number
+
+if __name__ == "__main__":
+    run.sync(remote=True)
+    os.kill(int(sys.argv[1]), signal.SIGKILL)
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=work, args=(number,)) for number in range(2)]
+    [each.start() for each in workers]
+    [each.join() for each in workers]
+    run.stop(seconds=1)
+    print(run._run.uid, [each.exitcode for each in workers])
+"""
+
+
+def test_spawned_workers_join_the_run_of_their_script_while_the_server_is_away(served: Server, tmp_path: Path) -> None:
+    assert served.process is not None
+    script = tmp_path / "script.py"
+    script.write_text(SPAWNING)
+    command = [sys.executable, str(script), str(served.process.pid)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    served.kill()
+    served.start()
+    result = CliRunner().invoke(main, ["sync"])
+
+    assert "[0, 0]" in done.stdout, done.stderr
+    assert 0 == result.exit_code, result.output
+    with naiad.init_run(with_id=done.stdout.split()[0], mode="read-only") as run:
+        assert {0, 1} == {run[f"worker/{number}"].fetch() for number in (0, 1)}
+
+
+def test_run_that_is_not_here_is_not_begun_without_the_server(served: Server, store: Path, tmp_path: Path) -> None:
+    job("new", 0, place=tmp_path / "elsewhere")
+    naiad.init_run(mode="offline", **QUIET).stop()
+    served.kill()
+
+    with pytest.raises(ServerUnreachable, match="cannot be reached") as away:
+        naiad.init_run(with_id="JOBS-1", **QUIET)
+    with pytest.raises(RunNotFound, match="JOBS-1"):
+        naiad.init_run(with_id="JOBS-1", mode="offline", **QUIET)
+    assert f"is not in {store} either" in str(away.value)
+
+
+def test_run_of_the_folder_alone_is_not_taken_for_one_of_the_server(served: Server, store: Path) -> None:
+    own = naiad.init_run(store=store, project="jobs", **QUIET)
+    own.stop()
+    served.kill()
+
+    with pytest.raises(RunNotFound, match="was not logged for"):
+        naiad.init_run(with_id=own.id, mode="offline", **QUIET)
