@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from naiad.storage.receiving import Accepted, ContentUploads, Piece, Registered,
 from naiad_server import bodies
 from naiad_server.access import ServerGrant
 from naiad_server.bodies import BlobsBody, JournalBody, RunBody, UploadBody
-from naiad_server.server import SMALL, Server, body_of
+from naiad_server.server import NO_CLAIMS, SMALL, Server, body_of
 from naiad_web.server.answers import Problem
 
 PLANES, CONTENT = 1, 2
@@ -256,11 +257,11 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
     """Take in content."""
     sha256 = _sha256(request)
     project = server.project(request.query_params.get("project"), grant)
-    length = request.headers.get("content-length", "0")
+    length = request.headers.get("content-length", "")
     announced = int(length) if length.isdigit() else 0
     if announced > bodies.LARGEST_BLOB:
         raise bodies.too_large(bodies.LARGEST_BLOB)
-    await _require_content(server, project, sha256, announced)
+    claimed = await _require_content(server, project, sha256, announced)
     size = 0
     # The context ends in a thread, because its end hashes, syncs and links. Left by an error, it ends here and
     # removes the file.
@@ -270,8 +271,11 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
             async for data in request.stream():
                 if data:
                     size += len(data)
-                    if size > bodies.LARGEST_BLOB:  # the header may lie or be absent
+                    # The header may be absent, as of a chunked body: what has come counts.
+                    if size > bodies.LARGEST_BLOB:
                         raise bodies.too_large(bodies.LARGEST_BLOB)
+                    if not length:
+                        server.require_content(project, sha256, size, claimed)
                     await anyio.to_thread.run_sync(content.write, data)
             await anyio.to_thread.run_sync(stack.pop_all().close)
         except NaiadValueError as error:
@@ -282,19 +286,21 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
     return {"sha256": sha256, "size": size}
 
 
-async def _require_content(server: Server, project: str, sha256: str, size: int) -> None:
-    """Raise if a project may not get content, unless it has it.
+async def _require_content(server: Server, project: str, sha256: str, size: int) -> Mapping[str, int]:
+    """Raise if a project may not get content, unless it has it; return the content that other replicas join.
 
     Raises:
         Exceeded: it may not.
         StorageError: the objects or the database cannot be used now.
     """
     if server.quotas.most(project, "content-bytes") is None:
-        return
+        return NO_CLAIMS
     if await anyio.to_thread.run_sync(server.receiver.content_of, project, [(sha256, size)]):
-        return
+        return NO_CLAIMS
     server.require_content(project, sha256, size)  # first by what is at hand, which often decides
-    server.require_content(project, sha256, size, await server.claimed(project))
+    claimed = await server.claimed(project)
+    server.require_content(project, sha256, size, claimed)
+    return claimed
 
 
 async def ask_blobs(server: Server, request: Request, grant: ServerGrant) -> Any:

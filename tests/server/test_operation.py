@@ -251,6 +251,34 @@ def test_content_that_a_project_has_is_taken_while_its_quota_is_full(server: Any
     assert {200} == {put(b"again" * 100) for _replica in range(4)}
 
 
+def test_content_of_unknown_size_counts_as_it_comes(server: AnyServer) -> None:
+    """A chunked body has no Content-Length; it is refused as soon as it is over the quota, and nothing of it stays."""
+
+    def put(pieces: list[bytes]) -> tuple[int, str]:
+        name = hashlib.sha256(b"".join(pieces)).hexdigest()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        headers = {"Authorization": f"Bearer {server.token}"}
+        with contextlib.closing(connection):
+            connection.request(
+                "PUT", f"/api/v1/blobs/{name}?project=chunked", iter(pieces), headers, encode_chunked=True
+            )
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status, answer.getheader("Retry-After", "")
+
+    numbers = itertools.count()
+    server.command("quota", "set", "content-bytes", "1000000", "--project", "chunked")
+    wait_until(lambda: {429} == {put([b"%02000000d" % next(numbers)])[0] for _replica in range(4)})
+    large = [bytes([each]) * 300_000 for each in range(5)]
+    refused = {put(large) for _replica in range(4)}
+    names = [[hashlib.sha256(b"".join(large)).hexdigest(), 1_500_000]]
+    have = server.send("POST", "/api/v1/blobs", {"blobs": names, "project": "chunked"}).data["have"]
+
+    assert {(429, "60")} == refused
+    assert [] == have
+    assert (200, "") == put(large[:3])
+
+
 def test_run_with_too_many_fields_gets_no_more(server: AnyServer, logged: Log) -> None:
     folder = logged("wide", **{f"p{number}": number for number in range(10)})
     server.register(folder.name, "wide")
