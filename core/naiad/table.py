@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
@@ -127,9 +128,9 @@ class Table:
     def column_names(self) -> list[str]:
         """The names of the columns in the order of the DataFrame: those requested, else those that have values."""
         if self._columns is None:
-            names = {path for path, kind in self._present if kind in VALUED}
+            names = dict.fromkeys(path for path, kind in self._present if kind in VALUED)
         else:
-            names = {name for column in self._columns for name in self.expanded(column)}
+            names = dict.fromkeys(name for column in self._columns for name in self.expanded(column))
         return _in_order(names)
 
     def expanded(self, column: str) -> list[str]:
@@ -560,11 +561,14 @@ def _check(**given: object) -> None:
 
 def _in_order(columns: Iterable[str]) -> list[str]:
     """Columns in alphabetical order; those of `FIRST` before the others, and those of `LAST` after them."""
-    found = sorted(columns)
-    first = [column for column in found if column.startswith(FIRST) and column.partition("/")[0] == FIRST]
-    last = [column for column in found if column.startswith(LAST) and column.partition("/")[0] == LAST]
-    apart = {*first, *last}
-    return [*first, *(column for column in found if column not in apart), *last]
+    others = sorted(columns)
+    ends = []
+    for name in (FIRST, LAST):
+        start, end = bisect_left(others, name), bisect_left(others, f"{name}0")  # "0" comes after "/"
+        near = others[start:end]
+        ends.append([column for column in near if column.partition("/")[0] == name])
+        others[start:end] = [column for column in near if column.partition("/")[0] != name]
+    return [*ends[0], *others, *ends[1]]
 
 
 def _aspect(kind: str, value: Any, aspect: str) -> Any:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naiad.storage.sql.packed_rows import FEWEST_ALIKE, PackedRows
-from naiad.storage.sql.values import Shown, cells_in, facts_in, pack
+from naiad.storage.sql.values import Shown, cells_in, facts_in, pack, parted
 
 FACTS = ["name", None, 3]
 NUMBER = 1 << 30
@@ -25,7 +25,7 @@ cells = st.dictionaries(st.integers(1, NUMBER), values, max_size=20)
 
 
 def rows_of(*given: dict[int, Any]) -> PackedRows:
-    return PackedRows([shown(pack(FACTS, each)) for each in given])
+    return PackedRows([shown(pack(FACTS, parted(each))) for each in given])
 
 
 def shown(packed: bytes) -> Shown:
@@ -34,7 +34,7 @@ def shown(packed: bytes) -> Shown:
 
 @given(cells)
 def test_cells_come_back_as_they_were(given: dict[int, Any]) -> None:
-    packed = pack(FACTS, given)
+    packed = pack(FACTS, parted(given))
 
     assert (given, FACTS) == (cells_in(packed), facts_in(packed))
     assert [type(each) for _at, each in sorted(given.items())] == [
@@ -50,8 +50,8 @@ def test_rows_have_the_cells_of_each(given: list[dict[int, Any]]) -> None:
 def test_bits_of_floats_are_kept() -> None:
     odd = struct.unpack("<d", b"\1\0\0\0\0\0\xf8\x7f")[0]
 
-    assert struct.pack("<d", odd) == struct.pack("<d", cells_in(pack(FACTS, {7: odd}))[7])
-    assert math.copysign(1, cells_in(pack(FACTS, {7: -0.0}))[7]) < 0
+    assert struct.pack("<d", odd) == struct.pack("<d", cells_in(pack(FACTS, parted({7: odd})))[7])
+    assert math.copysign(1, cells_in(pack(FACTS, parted({7: -0.0})))[7]) < 0
 
 
 def test_columns_are_the_cells_of_all_rows() -> None:
@@ -110,7 +110,7 @@ def test_rows_of_earlier_releases_are_read(has_facts: bool) -> None:
 
 
 def test_block_that_is_too_short_is_met_at_once() -> None:
-    whole = pack(FACTS, {1: 0.5, 2: 1.5})
+    whole = pack(FACTS, parted({1: 0.5, 2: 1.5}))
     size = 13 + len(msgspec.msgpack.encode(FACTS)) + 8
     cut = struct.pack("<BIII", 0xC1, len(msgspec.msgpack.encode(FACTS)), 8, 8) + whole[13 : size + 8] + b"\x80"
 
@@ -123,7 +123,7 @@ def test_rows_with_many_fields_of_their_own_do_not_fill_the_memory() -> None:
     tracemalloc.start()
     try:
         for row in range(150):
-            cells_in(pack(FACTS, dict.fromkeys(range(2_000 * row + 1, 2_000 * row + 2_001), 0.5)))
+            cells_in(pack(FACTS, parted(dict.fromkeys(range(2_000 * row + 1, 2_000 * row + 2_001), 0.5))))
         kept = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()

@@ -53,7 +53,7 @@ def entry(uid: str, cells: Cells) -> Entry:
 
 def cells_by_uid(connection: Connection) -> dict[str, Cells]:
     """The shown cells of each container, by path and kind."""
-    keys = {number: (path, kind) for number, path, kind in fields(connection)}
+    keys = fields(connection)
     return {row.uid: {keys[at]: cell for at, cell in shown_cells(row).items()} for row in shown(connection)}
 
 

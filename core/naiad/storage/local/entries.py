@@ -82,7 +82,8 @@ def entry_of(reader: Reader | ShortRun, ids: Names, stamp: Stamp, looked: dict[s
     """
     folder = reader.folder
     shown, losses = reader.shown(looked)
-    with search_paused() if len(shown) > MANY_CELLS else contextlib.nullcontext():
+    is_small = isinstance(shown, list) and len(shown) <= MANY_CELLS
+    with contextlib.nullcontext() if is_small else search_paused():
         cells = cells_of(shown)
     number = str(cells.get(ID) or ids.id_of(folder.uid) or folder.uid)
     created = cells.get(CREATED)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -540,7 +540,7 @@ class Reader:
         """
         return self._series(path, self._facts)
 
-    def shown(self, looked: dict[str, Liveness] | None = None) -> tuple[list[tuple[str, str, Any]], Losses]:
+    def shown(self, looked: dict[str, Liveness] | None = None) -> tuple[Iterable[tuple[str, str, Any]], Losses]:
         """Path, kind and value of each field that is shown and whole, and the losses of the run.
 
         The values are those of `shown_values` and of derived fields. All of it is of one moment, for a row of the
@@ -578,8 +578,8 @@ class Reader:
                 found.append((state.path, state.kind, value))
             except DamagedData:
                 losses = losses._replace(damaged=(*losses.damaged, state.path))
-        found += zip(aspects, repeat(POINTS), aspects.values())
-        return found, losses
+        # One by one, since the search for reference cycles would look at the rows of 100,000 series again and again.
+        return chain(found, zip(aspects, repeat(POINTS), aspects.values())) if aspects else found, losses
 
     def _whole(self) -> tuple[list[tuple[FieldState, Series | None]], list[str], bool]:
         """All fields that are shown and whole, each series with its facts; damaged paths; whether there are files."""

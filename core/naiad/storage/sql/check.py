@@ -35,7 +35,7 @@ def damages(connection: Connection) -> list[str]:
 
 def _expected(connection: Connection) -> tuple[int, int]:
     """Return the sum over the expected rows of the search tables, computed from the shown cells."""
-    kinds = {number: kind for number, _path, kind in fields(connection)}
+    kinds = {number: kind for number, (_path, kind) in fields(connection).items()}
     return _sum(
         each
         for row in shown(connection)

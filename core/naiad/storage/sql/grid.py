@@ -152,7 +152,7 @@ def count(connection: Connection, kind: ContainerKind, project: str | None, tree
 
 def known_fields(connection: Connection, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
     """Path and kind of every field that some container of the kind in the project has, sorted."""
-    return sorted((path, each) for _number, path, each in fields_in(connection, kind, project))
+    return sorted(fields_in(connection, kind, project).values())
 
 
 def common_values(

@@ -89,8 +89,7 @@ def _fields(
     named = None if columns is None else list(columns)
     patterns = [pattern for pattern in map(column_pattern, named or ()) if pattern]
     if named is None or patterns:
-        known = all_fields(connection) if scope is None else fields_in(connection, *scope)
-        everything = {number: (path, kind) for number, path, kind in known}
+        everything = all_fields(connection) if scope is None else fields_in(connection, *scope)
         if named is None:
             return everything
         found = {
@@ -212,8 +211,8 @@ def _scope(kind: ContainerKind, project: str | None) -> Clause:
     return Part(HELD, {"where": All(in_scope(kind, project))})
 
 
-def fields_in(connection: Connection, kind: ContainerKind, project: str | None) -> list[tuple[int, str, str]]:
-    """Number, path and kind of every field that some container of the kind in the project has."""
+def fields_in(connection: Connection, kind: ContainerKind, project: str | None) -> dict[int, tuple[str, str]]:
+    """Path and kind of every field that some container of the kind in the project has, by number."""
     # To look up each container for each field takes minutes for 10,000 of both. To look through the cells of each field
     # for one in the project takes no longer than to read all cells, which a few containers are not worth.
     few = connection.value(COUNT, where=All(in_scope(kind, project))) <= MOST_CONTAINERS

@@ -196,7 +196,8 @@ _BIN = {0xC4: 1, 0xC5: 2, 0xC6: 4}
 """Bytes of the length behind the first byte of a `bin` of MessagePack."""
 _SERIES = 1 << 31
 """Set in the number of a series, which has as many floats as there are aspects."""
-_FLOATS = [float] * len(ASPECTS)
+_WIDTH = len(ASPECTS)
+_FLOATS = [float] * _WIDTH
 MANY_CELLS = 5_000
 """Cells from which on the search for reference cycles is paused while they are read or written together."""
 LAYOUTS = 32
@@ -214,22 +215,40 @@ class Layout(NamedTuple):
     unpack: Callable[[bytes], tuple[float, ...]]
 
 
-def pack(facts: list[Cell], cells: Mapping[int, Cell]) -> bytes:
-    """Pack the cells of a container by the number of their field, and the facts that a listing shows."""
+class Parts(NamedTuple):
+    """The cells of a container by the number of their field, apart as they are written, in ascending order."""
+
+    atoms: dict[int, float]
+    series: dict[int, list[float]]
+    others: dict[int, Cell]
+
+
+def parted(cells: Mapping[int, Cell]) -> Parts:
+    """Part the cells of a container, which may be very many: nothing is called for each of them."""
     atoms: dict[int, float] = {}
     series: dict[int, list[float]] = {}
     others: dict[int, Cell] = {}
-    for number, value in cells.items():
+    # Sorted, so that containers with the same fields have the same block of numbers, whatever came first in each.
+    for number in sorted(cells):
+        value = cells[number]
         if type(value) is float:
             atoms[number] = value
-        elif type(value) is list and [*map(type, value)] == _FLOATS:
+        elif type(value) is list and len(value) == _WIDTH:
             series[number] = value
         else:
             others[number] = value
-    # Sorted, so that containers with the same fields have the same block of numbers, whatever came first in each.
-    own, summed = sorted(atoms), sorted(series)
-    floats = [*map(atoms.__getitem__, own), *chain.from_iterable(map(series.__getitem__, summed))]
-    numbers = struct.pack(f"<{len(own) + len(summed)}I", *own, *map(_SERIES.__or__, summed))
+    if not {float}.issuperset(map(type, chain.from_iterable(series.values()))):
+        for number, value in [*series.items()]:
+            if [*map(type, value)] != _FLOATS:
+                others[number] = series.pop(number)
+    return Parts(atoms, series, others)
+
+
+def pack(facts: list[Cell], parts: Parts) -> bytes:
+    """Pack the cells of a container, and the facts that a listing shows."""
+    atoms, series, others = parts
+    floats = [*atoms.values(), *chain.from_iterable(series.values())]
+    numbers = struct.pack(f"<{len(atoms) + len(series)}I", *atoms, *map(_SERIES.__or__, series))
     return _joined(_encode(facts), numbers, struct.pack(f"<{len(floats)}d", *floats), others)
 
 
@@ -256,7 +275,8 @@ def _pack_alike(group: Sequence[Entry], fields: Sequence[int], columns: Sequence
             is_mixed = is_mixed or float in types  # series of which some have no finite value
     if is_mixed:
         for entry in group:
-            yield pack([*map(entry.cells.get, FACTS)], dict(zip(fields, entry.cells.values(), strict=True)))
+            parts = parted(dict(zip(fields, entry.cells.values(), strict=True)))
+            yield pack([*map(entry.cells.get, FACTS)], parts)
         return
     own, summed = sorted(atoms), sorted(series)
     numbers = struct.pack(f"<{len(own) + len(summed)}I", *own, *map(_SERIES.__or__, summed))
@@ -377,19 +397,19 @@ def _losses_text(losses: Losses) -> str:
     return json.dumps([damaged, losses.dropped])
 
 
-def fields(connection: Connection, condition: Clause = ALL) -> list[tuple[int, str, str]]:
-    """Number, path and kind of the fields of which a condition holds.
+def fields(connection: Connection, condition: Clause = ALL) -> dict[int, tuple[str, str]]:
+    """Path and kind of the fields of which a condition holds, by number.
 
     Raises:
         DamagedData: a row differs from the one written.
     """
-    found = []
+    found = {}
     crc32 = zlib.crc32
     for number, path, kind, crc in connection.run(_FIELDS, where=condition):
         # The same as `_crc`, without a call of a function of Python's for each of very many fields.
         if crc != crc32(f"({number!r}, {path!r}, {kind!r})".encode(*_TEXT)):
             raise _damaged("field", number)
-        found.append((number, path, kind))
+        found[number] = path, kind
     return found
 
 
@@ -477,9 +497,9 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     for own, group in alike.values():
         ats = [*map(numbers.__getitem__, group[0].cells)]
         if len(group) == 1:
-            now = dict(zip(ats, group[0].cells.values(), strict=True))
-            cells.add(own[0], now)
-            packed = pack([*map(group[0].cells.get, FACTS)], now)
+            parts = parted(dict(zip(ats, group[0].cells.values(), strict=True)))
+            cells.add(own[0], parts)
+            packed = pack([*map(group[0].cells.get, FACTS)], parts)
             new_rows.append((*_container_row(own[0], group[0], packed), revision, revision))
             continue
         columns = [*zip(*map(methodcaller("values"), map(attrgetter("cells"), group)), strict=True)]
@@ -489,7 +509,7 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     for entry in others:
         number, before = known[entry.uid]
         now = {numbers[key]: value for key, value in entry.cells.items()}
-        row = _container_row(number, entry, pack([*map(entry.cells.get, FACTS)], now))
+        row = _container_row(number, entry, pack([*map(entry.cells.get, FACTS)], parted(now)))
         # Only cells that differ are written: a run of a thousand fields in which one metric grew touches one row of
         # the index.
         changed = {at: value for at, value in now.items() if at not in before or before[at] != value}
@@ -497,7 +517,7 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         has_news = changed.keys() - signs or before.keys() - now.keys()
         changed_rows.append({**dict(zip(_WRITTEN, row, strict=True)), "changed": revision if has_news else None})
         old_keys += [(at, number) for at in before if at in changed or at not in now]
-        cells.add(number, changed)
+        cells.add(number, parted(changed))
     new_cells = cells.rows()
     connection.run_rows(_ADD_FIELD, new_fields)
     connection.run_rows(_ADD_CONTAINER, sorted(new_rows))
@@ -523,20 +543,18 @@ class _NewCells:
     def __init__(self, kinds: Mapping[int, str]) -> None:
         self._kinds = kinds
         self._rows: dict[Form, list[tuple[int, Iterable[tuple[Any, ...]]]]] = {}
-        self._alone: dict[Form, list[tuple[Any, ...]]] = {}
+        self._alone: dict[Form, list[tuple[Any, ...]]] = {form: [] for form in _ADD_CELL}
         self.tags: list[tuple[int, str, int]] = []
 
-    def add(self, container: int, cells: Mapping[int, Cell]) -> None:
+    def add(self, container: int, parts: Parts) -> None:
         """Add cells of one container, which may be very many: an iterator for each would take ten times as long."""
-        kinds, alone = self._kinds, self._alone
-        floats = alone.setdefault(_NUMBER, [])
-        for at, value in cells.items():
-            if type(value) is float:  # as most are: the same as below, without a call for each
-                floats.append((at, container, value))
-                continue
-            form, values = columns_of(kinds[at], value)
-            alone.setdefault(form, []).append((at, container, *values))
-            if kinds[at] == TAGS:
+        atoms, series, others = parts
+        self._alone[_NUMBER] += zip(atoms, repeat(container), atoms.values())
+        self._alone[_SUMMED] += zip(series, repeat(container), *zip(*series.values(), strict=True))
+        for at, value in others.items():
+            form, values = columns_of(self._kinds[at], value)
+            self._alone[form].append((at, container, *values))
+            if self._kinds[at] == TAGS:
                 self.tags += zip(repeat(at), value, repeat(container))
 
     def add_columns(self, containers: Sequence[int], fields: Iterable[int], columns: Iterable[Sequence[Cell]]) -> None:
@@ -570,10 +588,9 @@ class _NewCells:
         for form, parts in self._rows.items():
             parts.sort(key=itemgetter(0))
             found.append((form, chain.from_iterable(map(itemgetter(1), parts))))
-        for form, rows in self._alone.items():
-            rows.sort(key=itemgetter(0, 1))
-            found.append((form, rows))
-        return found
+        for rows in self._alone.values():
+            rows.sort()  # by field and container, which no two of them have in common
+        return found + [(form, rows) for form, rows in self._alone.items() if rows]
 
 
 def forget(connection: Connection, uids: list[str]) -> None:
@@ -627,7 +644,7 @@ def fields_at(connection: Connection, paths: Iterable[str], condition: Clause = 
     wanted, found = sorted(set(paths)), {}
     for start in range(0, len(wanted), MOST_PATHS):
         some = All([Part(AT_PATHS, {"paths": wanted[start : start + MOST_PATHS]}), condition])
-        found.update({(path, kind): number for number, path, kind in fields(connection, some)})
+        found.update({key: number for number, key in fields(connection, some).items()})
     return found
 
 
@@ -637,7 +654,7 @@ def _field_numbers(
     """Number some fields, and make the rows of those that are new; the last one so far has the number `last`."""
     # All fields in one statement where most are asked for, as of a run with very many in a catalog that is new.
     if last <= 2 * len(keys):
-        known = {(path, kind): number for number, path, kind in fields(connection)}
+        known = {key: number for number, key in fields(connection).items()}
     else:
         known = fields_at(connection, (path for path, _kind in keys))
     # By path, and equal paths by kind: comparing tuples takes three times as long as texts.
