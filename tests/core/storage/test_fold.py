@@ -6,13 +6,16 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from hypothesis import strategies as st
 from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.slots import pack_int
+from naiad.storage.local.index import fold as fold_module
 from naiad.storage.local.index import parts
 from naiad.storage.local.index.columns import POINTS_LIMIT
 from naiad.storage.local.index.fold import Fold
@@ -589,3 +593,85 @@ def test_bytes_that_lie_in_no_file_are_folded_like_files(
     assert points_of(folder, "loss") == points_of(server, "loss")
     assert Reader(folder).kinds() == Reader(server).kinds()
     assert (("float", 0.1), {"a"}) == (Reader(server).atom("lr"), set(Reader(server).tags("tags")))
+
+
+def test_first_fold_beside_that_of_another_process_adds_nothing_twice(
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(writer, "loss", [1, 2, 3])
+    absorb = fold_module._absorb
+
+    def absorb_while_another_folds(*given: Any) -> Any:
+        found = absorb(*given)
+        monkeypatch.setattr(fold_module, "_absorb", absorb)
+        put(writer, "loss", [4])
+        Fold(folder).fold(sources(folder))
+        return found
+
+    monkeypatch.setattr(fold_module, "_absorb", absorb_while_another_folds)
+    late = Fold(folder)
+    late.fold(sources(folder))
+
+    assert [(1, 0.0), (2, 1.0), (3, 2.0), (4, 0.0)] == points_of(folder, "loss")
+    assert (2, 4, 1) == late.counts
+    assert [] == [*folder.path.glob(".run.db.*")]
+
+
+def test_first_fold_without_hard_links_is_complete(
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_given: object, **_options: object) -> None:  # as FAT and exFAT do, which no test can mount everywhere
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    put(writer, "loss", [1, 2])
+    monkeypatch.setattr(os, "link", refuse)
+    fold(folder)
+    put(writer, "loss", [3])
+    fold(folder)
+
+    assert [(1, 0.0), (2, 1.0), (3, 0.0)] == points_of(folder, "loss")
+    assert [] == [*folder.path.glob(".run.db.*")]
+
+
+def test_first_fold_that_fails_leaves_nothing(
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(writer, "loss", [1, 2])
+    with monkeypatch.context() as patched:  # the disk may be full at any call; this is the last before the new name
+        patched.setattr(os, "fsync", lambda _stream: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(OSError, match="full"):
+            fold(folder)
+
+    assert not folder.index.exists()
+    assert [] == [*folder.path.glob(".run.db.*")]
+    fold(folder)
+    assert [(1, 0.0), (2, 1.0)] == points_of(folder, "loss")
+
+
+FOLDED_AND_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from naiad.storage.local.index import index
+from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.journal.files import Source, list_journal
+from naiad.storage.local.layout import RunDirectory
+folder = RunDirectory(Path(sys.argv[1]))
+index.finish_new = lambda _path: os.kill(os.getpid(), signal.SIGKILL)
+Fold(folder).fold([Source(file, False) for file in list_journal(folder.journal)])
+"""
+
+
+def test_rest_of_a_first_fold_that_was_killed_is_removed_when_the_run_stops(
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    writer = Writer.open(folder)
+    put(writer, "loss", list(range(300)))
+    killed = subprocess.run([sys.executable, "-c", FOLDED_AND_KILLED, str(folder.path)], check=False)
+    assert -signal.SIGKILL == killed.returncode
+    assert [*folder.path.glob(".run.db.*")]
+
+    writer.stop()
+
+    assert [(step, float(step)) for step in range(300)] == points_of(folder, "loss")
+    assert [] == [*folder.path.glob(".run.db.*")]

@@ -99,6 +99,34 @@ def open_for_writing(path: Path) -> Database:
     return Database(connect, "BEGIN IMMEDIATE", is_kept=False)
 
 
+def open_new(path: Path) -> Database:
+    """Open a file that no process knows after a crash, until `finish_new` has put it on the disk."""
+
+    def connect() -> sqlite3.Connection:
+        connection = _connect(_made(path))
+        unprotected(connection)
+        small_pages_stay(connection)
+        linear_regexes(connection)
+        case_matters(connection)
+        return connection
+
+    return Database(connect, "BEGIN IMMEDIATE", is_kept=False)
+
+
+def finish_new(path: Path) -> None:
+    """Put a file of `open_new` on the disk, in the mode in which `open_for_writing` goes on with it.
+
+    Raises:
+        sqlite3.Error: the disk reports an error to SQLite.
+        OSError: it reports one here.
+    """
+    with contextlib.closing(_connect(str(path))) as connection:
+        unprotected(connection)
+        journal_mode(connection, is_remote=is_network(path))
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def open_locked(path: Path) -> Database:
     """Open a file that processes lock by other means, so that after a commit it is one file and complete."""
 
@@ -369,6 +397,12 @@ def journal_mode(connection: sqlite3.Connection, *, is_remote: bool) -> None:
 def rollback_journal(connection: sqlite3.Connection) -> None:
     """A WAL would leave a part of the commits outside of the file, whose crc32 would then prove little."""
     connection.execute("PRAGMA journal_mode=DELETE")
+
+
+def unprotected(connection: sqlite3.Connection) -> None:
+    """A file without its final name is of no use after a crash, so it needs no log, and is synced once, at its end."""
+    connection.execute("PRAGMA journal_mode=MEMORY")
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 def check_pages(connection: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ from naiad.integers import EXACT
 from naiad.kinds import POINTS, SERIES, TEXTS
 from naiad.storage.local.index.codec import decode_pack
 from naiad.storage.local.index.columns import POINTS_LIMIT
-from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.index import Index, remove_unfinished
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.storage.local.index.points import Columns, join, ordered
 from naiad.storage.local.index.projection import Projection
@@ -41,7 +41,7 @@ SPARE_PIECES = 8
 
 
 def finish_index(folder: RunDirectory, seconds: float) -> None:
-    """Bring an index into its final form: few rows, one file.
+    """Bring an index into its final form: few rows, one file. The caller keeps others from folding the run.
 
     Raises:
         StorageError: the disk reports an error, or another process read all the time; the run is as it was.
@@ -49,6 +49,7 @@ def finish_index(folder: RunDirectory, seconds: float) -> None:
     """
     compact_if_worth_it(folder)
     make_single_file(folder.index, seconds)
+    remove_unfinished(folder)
 
 
 def compact_if_worth_it(folder: RunDirectory) -> bool:

@@ -15,7 +15,7 @@ import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Generic
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
 from naiad.ops import Frame
 from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
-from naiad.storage.local.index.index import Index, begin_index
+from naiad.storage.local.index.index import Index, new_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.storage.local.index.points import (
     Columns,
@@ -55,6 +55,16 @@ MOST_NARROW = 65_535
 """Up to here numpy sorts numbers by their digits, several times as fast as by comparing them."""
 Flags = npt.NDArray[np.bool_]
 Covers = dict[str, FileCover]
+
+
+class _Folded(Struct, Generic[File]):
+    """One fold that is done."""
+
+    projection: Projection
+    head: Head
+    before: dict[str, tuple[int, bool]]
+    positions: dict[str, tuple[int, bool]]
+    done: list[File]
 
 
 class Fold:
@@ -89,8 +99,19 @@ class Fold:
     def _fold(self, sources: list[Source[File]]) -> list[File]:
         # Before the transaction, and before the journal is read: sums promise bytes that are there by then.
         coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
+        if not self._folder.index.exists():
+            self._index = self._projection = None
+            with contextlib.suppress(FileExistsError):  # another process has made one meanwhile
+                with new_index(self._folder) as index:
+                    folded = self._put_into(index, None, sources, coverage)
+                return self._remember(folded)
         index = self._open()
         projection, self._projection = self._projection, None  # after a failure it is loaded anew
+        return self._remember(self._put_into(index, projection, sources, coverage))
+
+    def _put_into(
+        self, index: Index, projection: Projection | None, sources: list[Source[File]], coverage: Coverage
+    ) -> _Folded[File]:
         # The write lock is taken here. Head and positions are read under it, so that a fold of another process that
         # has just ended is seen, and its bytes are not folded twice.
         with index.snapshot() as connection:
@@ -101,14 +122,17 @@ class Fold:
             self._refuse_damage(projection.damages)
             head.is_noted |= bool(coverage.writers)
             index.commit(connection, projection, head, changes)
-        # Only after the commit: a fold that failed leaves these marks, and the projection is loaded anew.
-        projection.touched.clear()
-        projection.touched_writers.clear()
-        self._projection, self._folds = projection, head.folds
-        self.head = head
-        self.positions = {**positions, **changes.positions}
-        self.finished.update(name for name, (_upto, is_done) in changes.positions.items() if is_done)
-        return done
+        return _Folded(projection, head, positions, changes.positions, done)
+
+    def _remember(self, folded: _Folded[File]) -> list[File]:
+        """Take over the state of the index, only after the commit: a failed fold leaves marks in its projection."""
+        folded.projection.touched.clear()
+        folded.projection.touched_writers.clear()
+        self._projection, self._folds = folded.projection, folded.head.folds
+        self.head = folded.head
+        self.positions = {**folded.before, **folded.positions}
+        self.finished.update(name for name, (_upto, is_done) in folded.positions.items() if is_done)
+        return folded.done
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -145,11 +169,8 @@ class Fold:
         self._projection = None
 
     def _open(self) -> Index:
-        if self._index is None or not self._folder.index.exists():
-            if not self._folder.index.exists():
-                begin_index(self._folder)
+        if self._index is None:
             self._index = Index(self._folder, open_for_writing(self._folder.index))
-            self._projection = None
         return self._index
 
     def _load(

@@ -58,7 +58,7 @@ from naiad.storage.local.journal.frames import are_valid
 from naiad.storage.local.layout import RunDirectory, newer_format
 from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection, Statement
-from naiad.storage.sql.database import Database, make_single_file, open_for_writing, unchanged
+from naiad.storage.sql.database import Database, finish_new, open_new, unchanged
 
 UNKNOWN = -1
 """The `folds` of an index whose head is damaged."""
@@ -618,35 +618,59 @@ def extents_of(rows: Iterable[tuple[int, int, int]]) -> dict[int, list[ChunkSize
     return found
 
 
-def begin_index(folder: RunDirectory) -> None:
-    """Create an index atomically: a crash leaves at most a hidden file.
+@contextmanager
+def new_index(folder: RunDirectory) -> Iterator[Index]:
+    """An empty index under a hidden name; at the end of the block it becomes that of the run, on the disk and whole.
 
-    Where another process has just made one, that one stays.
+    Nothing of it is written twice, as the log of an index that others may read would be. A crash leaves at most a
+    hidden file, which `remove_unfinished` removes.
+
+    Raises:
+        FileExistsError: another process has made one meanwhile, and that one stays. Where the file system has no hard
+            links, an empty one is there.
+        sqlite3.Error: the disk reports an error to SQLite.
+        OSError: it reports one here.
     """
     hidden = folder.path / f".{folder.index.name}.{new_writer_id()}"
     try:
-        Index(folder, open_for_writing(hidden)).create()
-        # Without its -wal file, which has the hidden name and would not follow the rename.
-        make_single_file(hidden)
-        _put_in_place(hidden, folder.index)
+        index = Index(folder, open_new(hidden))
+        index.create()
+        yield index
+        with holding_forks():
+            finish_new(hidden)
+        _put_in_place(hidden, folder)
         sync_folder(folder.path)
     finally:
-        for suffix in ("", "-wal", "-shm"):
-            hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
+        _remove_with_logs(hidden)
 
 
-def _put_in_place(hidden: Path, index: Path) -> None:
+def _put_in_place(hidden: Path, folder: RunDirectory) -> None:
     try:
-        # A link, not a rename, which would replace the index that another process has just made, and may have folded
-        # into.
-        os.link(hidden, index)
-    except FileExistsError:
-        return
+        # A link, not a rename, which would replace the index that another process has just made.
+        os.link(hidden, folder.index)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP):
             raise
-        if not index.exists():  # a file system without hard links
-            hidden.rename(index)
+        # Without hard links a rename may replace one that another process makes in this moment. So each puts an empty
+        # one there, with which nothing is lost.
+        _remove_with_logs(hidden)
+        Index(folder, open_new(hidden)).create()
+        finish_new(hidden)
+        if not folder.index.exists():
+            hidden.rename(folder.index)
+            sync_folder(folder.path)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder.index)) from error
+
+
+def remove_unfinished(folder: RunDirectory) -> None:
+    """Remove what crashes left of new indexes, of a run that nobody else folds now."""
+    for path in folder.path.glob(f".{folder.index.name}.*-*"):
+        path.unlink(missing_ok=True)
+
+
+def _remove_with_logs(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _states_of(file: str, rows: Sequence[Row], damages: list[Damage]) -> dict[int, FieldState]:

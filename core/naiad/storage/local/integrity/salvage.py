@@ -25,7 +25,7 @@ from naiad.storage.local.index import schema
 from naiad.storage.local.index.chunk_rows import FIELD_SHIFT, chunk_crc, chunk_key
 from naiad.storage.local.index.codec import Pack, decode_pack, decode_texts
 from naiad.storage.local.index.columns import ChunkDamaged
-from naiad.storage.local.index.index import Index, begin_index
+from naiad.storage.local.index.index import Index, new_index
 from naiad.storage.local.index.parts import REMEMBERED_TEXT
 from naiad.storage.local.index.points import Columns, facts_of, ordered
 from naiad.storage.local.index.projection import Projection
@@ -47,7 +47,7 @@ from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.journal.frames import are_valid
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.connection import Connection
-from naiad.storage.sql.database import open_for_reading, open_for_writing
+from naiad.storage.sql.database import open_for_reading
 
 NAMELESS = "recovered"
 """Below it are series whose points are whole while the row with their path is not."""
@@ -67,9 +67,7 @@ def salvage(old: RunDirectory, new: RunDirectory, losses: Losses, folds: int) ->
     `old` is a copy for this call alone: it may be changed. `folds` were made at least, by the sums of its writers: an
     index with fewer would look older than it was, beside the sums of a silent writer, which stay.
     """
-    begin_index(new)
-    index = Index(new, open_for_writing(new.index))
-    with index.snapshot() as connection:
+    with new_index(new) as index, index.snapshot() as connection:
         rows = _rows(old, losses) if old.index.exists() else ()
         folds = max(folds, _copy(rows, connection))
         index.put_head(connection, _counted(connection, folds))
@@ -175,8 +173,10 @@ def _give_first_page(path: Path) -> None:
     """Put the first page of an empty index in place of a destroyed one: both describe the same tables."""
     with tempfile.TemporaryDirectory(prefix="naiad-") as folder:
         fresh = RunDirectory(Path(folder))
-        begin_index(fresh)
+        with new_index(fresh):
+            pass
         page = bytearray(fresh.index.read_bytes()[:PAGE])
+    page[18:20] = b"\1\1"  # without a log beside it
     # The size in the header must be that of this file, or SQLite ignores the pages beyond it.
     page[28:32] = struct.pack(">I", path.stat().st_size // PAGE)
     page[32:40] = bytes(8)  # no list of free pages
