@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
@@ -811,3 +812,26 @@ def test_line_of_a_run_with_very_many_series_is_the_one_that_states_give(
     assert sorted(map(repr, expected)) == sorted(map(repr, found))
     assert none == losses
     assert (unusual == "nothing") == is_partial
+
+
+def test_reader_that_met_a_locked_index_follows_it_afterwards(
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that stalls for seconds in a fold is enough. What was read then must not be read for ever."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)  # the time alone
+    maintenance = Maintenance(folder, Tuning.from_environment())
+    put(writer, "loss", [1])
+    maintenance.fold(writer.journal)
+    with contextlib.closing(sqlite3.connect(folder.index, isolation_level=None)) as holder:
+        holder.execute("PRAGMA journal_mode=DELETE")
+        holder.execute("BEGIN EXCLUSIVE")
+        reader = Reader(folder)
+        assert [1.0] == reader.points("loss").steps.tolist()
+        holder.execute("ROLLBACK")
+    put(writer, "loss", [2])
+    maintenance.fold(writer.journal)
+    put(writer, "loss", [3])
+    maintenance.fold(writer.journal)
+
+    assert [1.0, 2.0, 3.0] == reader.points("loss").steps.tolist()
+    assert [] == reader.damages

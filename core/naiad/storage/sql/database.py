@@ -21,6 +21,8 @@ from naiad.storage.sql.connection import Connection
 
 BUSY_SECONDS = 5.0
 """How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""
+States = list[tuple[int, int, int] | None]
+"""The inode, size and time of change of each file of a database; None of one that is not there."""
 MOST_UNUSED = 16
 """An index of which more than a sixteenth is unused is copied when its run ends, which makes it smaller."""
 
@@ -33,6 +35,8 @@ class Database:
         self._begin = begin
         self._is_kept = is_kept
         self._kept: sqlite3.Connection | None = None
+        self.has_moved: Callable[[], bool] | None = None
+        """Whether the file has changed since, if the kept connection is one to a copy of it, or without locks."""
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -100,7 +104,7 @@ def open_for_writing(path: Path) -> Database:
 
 
 def open_new(path: Path) -> Database:
-    """Open a file that no process knows after a crash, until `finish_new` has put it on the disk."""
+    """Open a file that a crash makes useless, until `finish_new` has put it on the disk."""
 
     def connect() -> sqlite3.Connection:
         connection = _connect(_made(path))
@@ -151,7 +155,9 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
     if not os.access(path, os.R_OK):  # SQLite would only say that it is unable to open it
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     place, is_alone, copy = path, is_final, None
-    if not is_final and not _is_shared(path):
+    is_apart = not is_final and not _is_shared(path)
+    if is_apart:
+        seen = _states(path)
         copy = _readable_copy(path)
         place, is_alone = copy or path, copy is None
     # immutable: SQLite takes no lock and makes no file, so that a finished run is read from media that cannot be
@@ -160,13 +166,20 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
     target = f"file:{quote(os.fsencode(place))}?{mode}"
 
     def connect() -> sqlite3.Connection:
-        connection = _connect(target) if is_alone else _connect_settled(place, target)
+        if is_alone:
+            connection = _connect(target)
+        else:
+            connection, copied = _connect_settled(place, target)
+            if copied is not None:
+                database.has_moved = lambda: _states(path) != copied
         any_text(connection)
         if is_final:
             read_what_is_left(connection)
         return connection
 
     database = Database(connect, is_kept=True)
+    if is_apart:
+        database.has_moved = lambda: _states(path) != seen
     if copy is not None:
         weakref.finalize(database, _remove_own, copy.parent, os.getpid())
     return database
@@ -205,7 +218,21 @@ def _made(path: Path) -> str:
 def _is_shared(path: Path) -> bool:
     """Whether SQLite may make and write the files beside an index by which readers and a writer agree."""
     beside = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
-    return os.access(path.parent, os.W_OK) and all(os.access(log, os.W_OK) for log in beside if log.exists())
+    # In this order: a writer may remove them in between.
+    return os.access(path.parent, os.W_OK) and all(os.access(log, os.W_OK) or not log.exists() for log in beside)
+
+
+def _states(path: Path) -> States:
+    """Return the facts of the files of a database that change when it is written."""
+    found: States = []
+    for end in ("", "-wal", "-journal"):
+        try:
+            state = os.stat(path.with_name(path.name + end))
+        except OSError:
+            found.append(None)
+        else:
+            found.append((state.st_ino, state.st_size, state.st_mtime_ns))
+    return found
 
 
 def _readable_copy(path: Path) -> Path | None:
@@ -232,13 +259,14 @@ def _remove_own(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _connect_settled(path: Path, target: str) -> sqlite3.Connection:
-    """Connect to an index that others may write; to a copy where a writer left it in the middle of a change.
+def _connect_settled(path: Path, target: str) -> tuple[sqlite3.Connection, States | None]:
+    """Connect to an index that others may write; where one is in the middle of a change, to a copy of these states.
 
     One that was killed while it left or entered WAL mode leaves a rollback journal, which a reader may not apply. One
-    that is suspended while it closes the index keeps it locked. Neither moves, so a copy of all files is complete.
+    that is suspended while it closes the index, or whose disk stalls, keeps it locked. While neither moves, a copy of
+    all files is complete.
     """
-    connection = _connect(target)
+    connection, copied = _connect(target), None
     try:
         _open(connection)
     except sqlite3.OperationalError as error:
@@ -246,15 +274,16 @@ def _connect_settled(path: Path, target: str) -> sqlite3.Connection:
             import tempfile  # as above
 
             with tempfile.TemporaryDirectory(prefix="naiad-", ignore_cleanup_errors=True) as folder:
-                copy = _settled_copy(path, Path(folder))
-                if copy is not None:
+                before, copy = _states(path), Path(folder) / path.name
+                if _copy_settled(path, copy) and before == _states(path):
                     connection.close()
+                    copied = before
                     connection = _connect(f"file:{quote(os.fsencode(copy))}?mode=ro&immutable=1")
                     with contextlib.suppress(sqlite3.DatabaseError):  # as every reading of it says
                         _open(connection)  # from here on the copy needs no name
     except sqlite3.DatabaseError:
         pass  # damaged, as every reading of it says
-    return connection
+    return connection, copied
 
 
 def _open(connection: sqlite3.Connection) -> None:
@@ -262,23 +291,19 @@ def _open(connection: sqlite3.Connection) -> None:
     connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
-def _settled_copy(path: Path, folder: Path) -> Path | None:
-    """Copy an index and its logs, and bring the copy to its last complete state; None if they change meanwhile."""
+def _copy_settled(path: Path, copy: Path) -> bool:
+    """Copy an index and its logs, and bring the copy to its last complete state; False if they cannot be copied."""
     import shutil  # as above
 
-    files = [file for end in ("", "-wal", "-journal") if (file := path.with_name(path.name + end)).exists()]
-    copy = folder / path.name
     try:
-        before = [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]
-        for file in files:
-            shutil.copy(file, folder)
-        if before != [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]:
-            return None
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-journal"))):
+            if file.exists():
+                shutil.copy(file, copy.parent)
         with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(_connect(str(copy))) as connection:
             connection.execute("PRAGMA journal_mode=DELETE").fetchone()  # of a damaged one every reading says so
     except OSError:
-        return None
-    return copy
+        return False
+    return True
 
 
 def open_in_memory(begin_with: Path | None = None) -> Database:

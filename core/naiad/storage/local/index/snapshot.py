@@ -507,6 +507,9 @@ class Snapshot:
     def _has_moved(self) -> bool:
         if _stamp(self.folder) != self._seal_stamp or _inode(self.folder.index) != self._inode:
             return True
+        has_moved = self._index and self._index.engine.has_moved
+        if has_moved and has_moved():
+            return True
         if read_coverage(self.folder) != self._coverage:
             return True
         if self._inode is None:
@@ -546,8 +549,11 @@ class Snapshot:
         if stamp is not None and stamp == self._seal_stamp and self._folds is not None:
             return  # sealed, and still by the same seal
         inode = _inode(self._index_path)
-        if (stamp, inode) != (self._seal_stamp, self._inode):
-            self._close_index()  # it is another file, or nobody writes it any more, and it is opened in another way
+        has_moved = self._index and self._index.engine.has_moved
+        if (stamp, inode) != (self._seal_stamp, self._inode) or (has_moved and has_moved()):
+            # It is another file, or has changed since a copy was opened, or nobody writes it any more, and it is opened
+            # in another way.
+            self._close_index()
             self._folds = None
         if stamp != self._seal_stamp:
             self._check_seal(stamp)
