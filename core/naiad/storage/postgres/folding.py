@@ -134,6 +134,9 @@ class OpenFold(Fold):
         with index.view() as connection:
             index.add_coarse(connection, self._projection or index.load(connection)[0])
 
+    def _is_first(self) -> bool:
+        return False  # the tables are there for all runs
+
     def _open(self) -> PostgresIndex:
         index = PostgresIndex(self._folder, self._place.index, self._place.objects, self._place.number)
         with index.view() as connection:

@@ -99,7 +99,7 @@ class Fold:
     def _fold(self, sources: list[Source[File]]) -> list[File]:
         # Before the transaction, and before the journal is read: sums promise bytes that are there by then.
         coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
-        if not self._folder.index.exists():
+        if self._is_first():
             self._index = self._projection = None
             with contextlib.suppress(FileExistsError):  # another process has made one meanwhile
                 with new_index(self._folder) as index:
@@ -167,6 +167,10 @@ class Fold:
     def forget(self) -> None:
         """Forget the remembered projection."""
         self._projection = None
+
+    def _is_first(self) -> bool:
+        """Whether the run has no index yet."""
+        return not self._folder.index.exists()
 
     def _open(self) -> Index:
         if self._index is None:
