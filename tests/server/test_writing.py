@@ -74,11 +74,11 @@ def test_shipped_run_is_on_the_server_as_it_was(server: AnyServer, logged: Log) 
 
 
 def test_registering_is_idempotent_and_keeps_id_and_project(server: AnyServer) -> None:
-    first = server.register("again-1", "first").data
+    first = server.register("again-1", "registered").data
 
     again = server.register("again-1", "second").data
 
-    assert (True, "FIRST-1") == (first["is_new"], first["id"])
+    assert (True, "REGISTERED-1") == (first["is_new"], first["id"])
     assert {**first, "is_new": False} == again
 
 
