@@ -89,10 +89,22 @@ def open_for_writing(path: Path) -> Database:
     """A database whose connections are opened and closed with each transaction, so that a fork inherits none."""
     is_remote = is_network(path)
 
-    def connect() -> sqlite3.Connection:
-        connection = _connect(_made(path))
+    def protect(connection: sqlite3.Connection) -> None:
         journal_mode(connection, is_remote=is_remote)
         synchronous(connection)
+
+    return _open_to_write(path, protect)
+
+
+def open_new(path: Path) -> Database:
+    """Open a file that a crash makes useless, until `finish_new` has put it on the disk."""
+    return _open_to_write(path, unprotected)
+
+
+def _open_to_write(path: Path, protect: Callable[[sqlite3.Connection], None]) -> Database:
+    def connect() -> sqlite3.Connection:
+        connection = _connect(_made(path))
+        protect(connection)
         small_pages_stay(connection)
         linear_regexes(connection)
         case_matters(connection)
@@ -100,20 +112,6 @@ def open_for_writing(path: Path) -> Database:
 
     # IMMEDIATE takes the write lock at the start. A transaction that reads first and then writes would fail with
     # "locked" at that point, whatever its timeout.
-    return Database(connect, "BEGIN IMMEDIATE", is_kept=False)
-
-
-def open_new(path: Path) -> Database:
-    """Open a file that a crash makes useless, until `finish_new` has put it on the disk."""
-
-    def connect() -> sqlite3.Connection:
-        connection = _connect(_made(path))
-        unprotected(connection)
-        small_pages_stay(connection)
-        linear_regexes(connection)
-        case_matters(connection)
-        return connection
-
     return Database(connect, "BEGIN IMMEDIATE", is_kept=False)
 
 
@@ -170,7 +168,7 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
             connection = _connect(target)
         else:
             connection, copied = _connect_settled(place, target)
-            if copied is not None:
+            if copied is not None and not is_apart:
                 database.has_moved = lambda: _states(path) != copied
         any_text(connection)
         if is_final:

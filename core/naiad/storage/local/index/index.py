@@ -663,7 +663,7 @@ def _put_in_place(hidden: Path, folder: RunDirectory) -> None:
 
 
 def remove_unfinished(folder: RunDirectory) -> None:
-    """Remove what crashes left of new indexes, of a run that nobody else folds now."""
+    """Remove the hidden files of indexes that were never finished. No other process may fold the run meanwhile."""
     for path in folder.path.glob(f".{folder.index.name}.*-*"):
         path.unlink(missing_ok=True)
 
