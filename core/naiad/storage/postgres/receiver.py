@@ -108,6 +108,16 @@ except select sha256 from naiad.content where project = %s
 """
 MOST_INLINE = 1024 * 1024 * 1024
 """Bytes that the database keeps at most while the objects are away; then nothing more is accepted."""
+TEMPORARY_FILE = """
+set local work_mem = '64kB'; set local temp_tablespaces = '';
+with pages as materialized (select repeat('x', 8192) from generate_series(1, 256)) select count(*) from pages
+"""
+"""Write 2 MiB, more than a group has that goes into no object, into a temporary file on the disk of the tables.
+
+It needs no table, leaves nothing behind, and is not in the write-ahead log. It takes some 5 ms.
+"""
+ROOM_SECONDS = 2.0
+"""For how long the result of that counts: requests for the readiness need no token, and may be many."""
 
 
 class Positions:
@@ -143,6 +153,35 @@ class Positions:
                 del self._known[key]
 
 
+class Room:
+    """Whether the disk of the database takes what is sent, tried every few seconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._problem = ""
+        self._due_at = 0.0
+        self._lock = threading.Lock()
+
+    def problem(self) -> str:
+        """Return why the disk takes nothing; nothing if it does, or if the database has other trouble."""
+        now = clock.monotonic()
+        with self._lock:
+            is_due = now >= self._due_at
+            self._due_at = now + ROOM_SECONDS if is_due else self._due_at
+        if is_due:
+            self._problem = self._tried()
+        return self._problem
+
+    def _tried(self) -> str:
+        try:
+            with transaction(self._engine, is_read_only=True) as raw:
+                raw.execute(TEMPORARY_FILE)
+        except StorageError as error:
+            if isinstance(error.__cause__, psycopg.errors.DiskFull):
+                return "The disk of the database is full."
+        return ""
+
+
 class Receiver:
     """The receiving end of a database; see `naiad.storage.receiving`."""
 
@@ -153,6 +192,7 @@ class Receiver:
         self._containers = containers
         self._notices = Sender(engine)
         self._positions = Positions()
+        self._room = Room(engine)
         self._sent = SentContent(engine, objects)
         self._uploads = MultipartUploads(objects, self._sent)
         self._epoch = ""
@@ -462,7 +502,7 @@ class Receiver:
         return version
 
     def problem(self) -> str:
-        """Return why nothing can be taken now: the database is away, has other tables, or could hide damage."""
+        """Return why nothing can be taken now: the database is away or full, has other tables, or could hide damage."""
         try:
             with transaction(self._engine, is_read_only=True) as raw:
                 known = raw.execute("select to_regclass('naiad.alembic_version')").fetchone()
@@ -477,7 +517,7 @@ class Receiver:
             return "The database has other tables than this release needs: naiad server migrate"
         if sums is None or sums[0] != "on":
             return "The database has no data checksums, without which damage would be served: initdb --data-checksums"
-        return ""
+        return self._room.problem()
 
     def backlog(self) -> Backlog | None:
         """Return the work that waits, for all replicas; None while the database is away."""
