@@ -25,6 +25,7 @@ from naiad.storage.receiving import Accepted, ContentUploads, Piece, Registered,
 from naiad_server import bodies
 from naiad_server.access import ServerGrant
 from naiad_server.bodies import BlobsBody, JournalBody, RunBody, UploadBody
+from naiad_server.quotas import Exceeded
 from naiad_server.server import NO_CLAIMS, SMALL, Server, body_of
 from naiad_web.server.answers import Problem
 
@@ -275,7 +276,7 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
                     if size > bodies.LARGEST_BLOB:
                         raise bodies.too_large(bodies.LARGEST_BLOB)
                     if not length:
-                        server.require_content(project, sha256, size, claimed)
+                        claimed = await _require_more(server, project, sha256, size, claimed)
                     await anyio.to_thread.run_sync(content.write, data)
             await anyio.to_thread.run_sync(stack.pop_all().close)
         except NaiadValueError as error:
@@ -300,6 +301,23 @@ async def _require_content(server: Server, project: str, sha256: str, size: int)
     server.require_content(project, sha256, size)  # first by what is at hand, which often decides
     claimed = await server.claimed(project)
     server.require_content(project, sha256, size, claimed)
+    return claimed
+
+
+async def _require_more(
+    server: Server, project: str, sha256: str, size: int, claimed: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Raise if a project may not get content of which so much has come; return what other replicas join by then.
+
+    Raises:
+        Exceeded: it may not.
+        StorageError: the objects or the database cannot be used now.
+    """
+    try:
+        server.require_content(project, sha256, size, claimed)
+    except Exceeded:  # unless a join of another replica has ended since, which is counted
+        claimed = await server.claimed(project)
+        server.require_content(project, sha256, size, claimed)
     return claimed
 
 

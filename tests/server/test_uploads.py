@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -21,6 +22,7 @@ import pytest
 from cluster_client import ask, status
 from postgres_server import Cluster, Replica, SeaweedFS, free_port, wait_for
 from server_client import QUIET
+from starlette.requests import Request
 
 import naiad
 from naiad.errors import NaiadValueError
@@ -38,6 +40,7 @@ from naiad_server.intake import Intake
 from naiad_server.metrics import Metrics
 from naiad_server.quotas import Quotas
 from naiad_server.server import Server
+from naiad_server.shipments import take_blob
 
 MIB = 1024 * 1024
 CONTENT = bytes(range(256)) * 40_000
@@ -445,14 +448,13 @@ def test_claim_of_content_that_its_project_has_does_not_count(
 ) -> None:
     """As of a replica that was killed between the row of the content and the end of its claim."""
     monkeypatch.setattr(multipart_uploads, "CLAIMED_SECONDS", 0.0)
-    uploads, folder = receiver.uploads, multipart_uploads._folder("claims")
+    uploads = receiver.uploads
     assert uploads is not None
     with receiver.content("claims", NAME) as content:
         content.write(CONTENT)
-    objects, other = Objects(direct.objects.url), hashlib.sha256(b"other").hexdigest()
+    other = hashlib.sha256(b"other").hexdigest()
     for sha256 in (NAME, other):
-        objects.put(f"{folder}/{sha256}/0", CONTENT)
-        objects.put(f"{folder}/{sha256}/claim", b"")
+        claim(direct, "claims", sha256)
     claimed = uploads.claimed("claims")
 
     assert {other: len(CONTENT)} == claimed
@@ -460,6 +462,55 @@ def test_claim_of_content_that_its_project_has_does_not_count(
     assert 0 == uploads.joining("claims", other, claimed)
     monkeypatch.setattr(multipart_uploads, "CLAIM_SECONDS", 0.0)
     assert {} == uploads.claimed("claims")
+
+
+def test_join_of_another_replica_that_ended_after_the_list_of_claims_does_not_count(
+    receiver: Receiver, direct: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replica that joined it counts it."""
+    monkeypatch.setattr(multipart_uploads, "CLAIMED_SECONDS", 600.0)
+    claim(direct, "ended since", NAME)
+    assert receiver.uploads is not None
+    before = receiver.uploads.claimed("ended since")
+    with receiver.content("ended since", NAME) as content:
+        content.write(CONTENT)
+
+    assert {NAME: len(CONTENT)} == before
+    assert {} == receiver.uploads.claimed("ended since")
+
+
+def test_join_of_another_replica_that_ends_while_content_of_unknown_size_comes_counts_once(
+    receiver: Receiver, direct: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multipart_uploads, "CLAIMED_SECONDS", 600.0)
+    pieces, size = [bytes(MIB), bytes(4 * MIB)], 5 * MIB
+    claim(direct, "ends", NAME)
+
+    async def body() -> dict[str, Any]:
+        """Return the next piece; the join of the other replica ends before the last one."""
+        piece = pieces.pop(0)
+        if not pieces:
+            with receiver.content("ends", NAME) as content:
+                content.write(CONTENT)
+            server.quotas.add("ends", "content-bytes", len(CONTENT))
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    own = hashlib.sha256(bytes(size)).hexdigest()
+    scope = {"type": "http", "method": "PUT", "query_string": b"project=ends", "headers": []}
+    request = Request({**scope, "path_params": {"sha256": own}}, body)
+    grant: Any = SimpleNamespace(project=None)
+    with replica_of(direct, receiver) as server, ThreadPoolExecutor(1) as thread:
+        server.quotas.set("ends", "content-bytes", size + len(CONTENT))
+        answer = thread.submit(asyncio.run, take_blob(server, request, grant)).result()
+
+    assert {"sha256": own, "size": size} == answer
+
+
+def claim(direct: Cluster, project: str, sha256: str) -> None:
+    """Put parts and a claim, as of another replica that joins them."""
+    objects, folder = Objects(direct.objects.url), f"{multipart_uploads._folder(project)}/{sha256}"
+    objects.put(f"{folder}/0", CONTENT)
+    objects.put(f"{folder}/claim", b"")
 
 
 def test_claims_of_a_project_are_listed_once_for_many_requests(

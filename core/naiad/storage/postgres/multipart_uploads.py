@@ -125,7 +125,8 @@ class MultipartUploads:
     def claimed(self, project: str) -> Mapping[str, int]:
         """Return the bytes of the content that other replicas join for a project, by SHA-256.
 
-        They are listed every few seconds, also if each request of many programs asks for them.
+        They are listed every few seconds, also if each request of many programs asks for them. Content that the project
+        has got since is left out: the replica that joined it counts it.
 
         Raises:
             StorageError: the objects or the database cannot be used now.
@@ -133,19 +134,21 @@ class MultipartUploads:
         now = clock.monotonic()
         with self._lock:
             known = self._claimed.get(project)
-        if known is not None and now < known[0] + CLAIMED_SECONDS:
-            return known[1]
+        if known is None or now >= known[0] + CLAIMED_SECONDS:
+            known = now, self._listed_of_others(project)
+            with self._lock:
+                if len(self._claimed) >= MOST_REMEMBERED:
+                    self._claimed.clear()
+                self._claimed[project] = known
+        # After the list: a join may have ended since, and a replica that was killed at the end of one leaves its claim.
+        sent = self._sent.among(project, known[1])
+        return {sha256: size for sha256, size in known[1].items() if sha256 not in sent}
+
+    def _listed_of_others(self, project: str) -> dict[str, int]:
         own = self._running(project)
         found = self._listed(project)
         own |= self._running(project)
-        # After the list: a replica that was killed at the end of a join leaves its claim, and the content is counted.
-        own |= self._sent.among(project, found)
-        claimed = {sha256: size for sha256, size in found.items() if sha256 not in own}
-        with self._lock:
-            if len(self._claimed) >= MOST_REMEMBERED:
-                self._claimed.clear()
-            self._claimed[project] = now, claimed
-        return claimed
+        return {sha256: size for sha256, size in found.items() if sha256 not in own}
 
     def _running(self, project: str) -> set[str]:
         """Return the SHA-256 of the content that this replica joins for a project."""
