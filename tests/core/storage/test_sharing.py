@@ -384,6 +384,139 @@ def test_store_that_may_only_be_read_can_be_read_whole(shared: Path, as_user: As
 # A store that somebody else has put there
 
 
+LIVE = """
+import json, pathlib, shutil, socket, sqlite3, tempfile
+from naiad.settings import Tuning
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.writer import Writer
+line = socket.socket(fileno=int(sys.argv[3]))
+folder = RunDirectory(pathlib.Path(store) / "runs" / "live")
+"""
+WRITES = f"""
+{LIVE}
+writer = Writer.open(folder)
+maintenance = Maintenance(folder, Tuning.from_environment())
+number, steps = writer.bind("loss"), range(0)
+line.send(b"begun")
+while word := line.recv(10):
+    if word == b"hold":  # while this is open, folds leave a log
+        held = sqlite3.connect(folder.index)
+        held.execute("SELECT count(*) FROM head").fetchone()
+    if word == b"overwrite":  # the log is in the index, and the next fold begins it anew
+        held.execute("PRAGMA wal_checkpoint(RESTART)")
+    if word == b"die":  # as in the middle of a commit on a network disk
+        dying = sqlite3.connect(folder.index, isolation_level=None)
+        for each in ("journal_mode=DELETE", "cache_size=1", "cache_spill=1"):
+            dying.execute(f"PRAGMA {{each}}").fetchone()
+        dying.execute("BEGIN IMMEDIATE")
+        dying.execute("UPDATE head SET facts = zeroblob(length(facts))")
+        dying.execute("UPDATE pack SET data = zeroblob(1000000)")
+        line.send(b"dying")
+        os.kill(os.getpid(), 9)
+    steps = range(steps.stop, steps.stop + (20_000 if word == b"hold" else 100))
+    writer.points(number, [float(step) for step in steps], [*steps], [1.0] * len(steps))
+    maintenance.fold(writer.journal)
+    line.send(b"folded")
+writer.stop()
+"""
+READS = f"""
+{LIVE}
+found, copies = [], []
+
+def ask(word):
+    line.send(word)
+    line.recv(10)
+
+def look():
+    steps = reader.points("loss").steps.tolist()
+    found.append(len(steps) if steps == [*range(len(steps))] else steps)
+
+class Copies(tempfile.TemporaryDirectory):
+    def __init__(self, *given, **options):
+        super().__init__(*given, **options)
+        copies.append(self.name)
+
+tempfile.TemporaryDirectory = Copies
+line.recv(10)
+ask(b"fold")
+reader = Reader(folder)
+"""
+REPORTS = """
+left = [each for each in copies if os.path.exists(each)]
+print(json.dumps([found, [str(each) for each in reader.damages], len(copies), left]))
+"""
+FOLLOWS = """
+look()
+look()
+ask(b"fold")
+look()
+ask(b"hold")
+look()
+look()
+ask(b"fold")
+look()
+"""
+LOAD_BESIDE_A_FOLD = """
+load = Index.load
+def load_late(*given, **options):
+    Index.load = load
+    ask(b"fold")
+    return load(*given, **options)
+Index.load = load_late
+look()
+"""
+COPY_BESIDE_A_FOLD = """
+ask(b"hold")
+copy = shutil.copyfile
+def copy_late(source, *given, **options):
+    if str(source).endswith("-wal"):
+        shutil.copyfile = copy
+        ask(b"overwrite")
+    return copy(source, *given, **options)
+shutil.copyfile = copy_late
+look()
+"""
+AFTER_A_DEATH = """
+ask(b"die")
+assert os.stat(f"{folder.index}-journal").st_size
+look()
+look()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "found", "copies"),
+    [
+        pytest.param(FOLLOWS, [100, 100, 200, 20_200, 20_200, 20_300], 2, id="follows"),
+        pytest.param(LOAD_BESIDE_A_FOLD, [200], 0, id="loads beside a fold"),
+        pytest.param(COPY_BESIDE_A_FOLD, [20_200], 2, id="copies beside a fold"),
+        pytest.param(AFTER_A_DEATH, [100, 100], 1, id="reads after a death"),
+    ],
+)
+def test_run_that_another_user_writes_is_read_whole_without_permission_to_write(
+    shared: Path, as_user: As, program: str, found: list[int], copies: int
+) -> None:
+    """Without a lock that keeps them apart, folds change the index and its log while they are read or copied."""
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = {**environment_of(shared), "NAIAD_FOLD_RECORDS": "1000000000", "NAIAD_SYNC_SECONDS": "600"}
+    running = [
+        subprocess.Popen(
+            line_as(user, "-c", PRELUDE + text, "022", str(shared / "st"), str(end.fileno())),
+            cwd=shared, env=environment, pass_fds=[end.fileno()], stdout=subprocess.PIPE, text=True,
+        )
+        for user, text, end in ((ANN, WRITES, theirs), (EVE, READS + program + REPORTS, ours))
+    ]  # fmt: skip
+    theirs.close()
+    ours.close()
+    printed = [each.communicate(timeout=60)[0] for each in running]
+
+    assert [-9 if program is AFTER_A_DEATH else 0, 0] == [each.returncode for each in running]
+    assert [found, [], copies, []] == json.loads(printed[1])
+
+
 def test_store_of_another_user_in_a_folder_of_all_is_used_only_if_named(shared: Path, as_user: As) -> None:
     shared.chmod(0o1777)
     with naiad.init_run(store=shared / ".naiad", project="p") as run:

@@ -7,7 +7,6 @@ import errno
 import functools
 import os
 import sqlite3
-import weakref
 from collections.abc import Callable, Iterator
 from operator import methodcaller
 from pathlib import Path
@@ -23,6 +22,8 @@ BUSY_SECONDS = 5.0
 """How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""
 States = list[tuple[int, int, int] | None]
 """The inode, size and time of change of each file of a database; None of one that is not there."""
+MOST_COPIES = 3
+"""How often an index is copied in which a fold ends meanwhile, before that is left to who reads it."""
 MOST_UNUSED = 16
 """An index of which more than a sixteenth is unused is copied when its run ends, which makes it smaller."""
 
@@ -35,8 +36,10 @@ class Database:
         self._begin = begin
         self._is_kept = is_kept
         self._kept: sqlite3.Connection | None = None
-        self.has_moved: Callable[[], bool] | None = None
+        self.has_moved: Callable[[], bool] = bool
         """Whether the file has changed since, if the kept connection is one to a copy of it, or without locks."""
+        self.is_settled = True
+        """Whether what is read belongs together, also if the file has changed since."""
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -152,34 +155,19 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
     """
     if not os.access(path, os.R_OK):  # SQLite would only say that it is unable to open it
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    place, is_alone, copy = path, is_final, None
-    is_apart = not is_final and not _is_shared(path)
-    if is_apart:
-        seen = _states(path)
-        copy = _readable_copy(path)
-        place, is_alone = copy or path, copy is None
-    # immutable: SQLite takes no lock and makes no file, so that a finished run is read from media that cannot be
-    # written.
-    mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
-    target = f"file:{quote(os.fsencode(place))}?{mode}"
+    is_shared = is_final or _is_shared(path)
 
     def connect() -> sqlite3.Connection:
-        if is_alone:
-            connection = _connect(target)
-        else:
-            connection, copied = _connect_settled(place, target)
-            if copied is not None and not is_apart:
-                database.has_moved = lambda: _states(path) != copied
-        any_text(connection)
         if is_final:
+            connection = _connect_alone(path)
             read_what_is_left(connection)
+        else:
+            connection, seen, database.is_settled = (_connect_settled if is_shared else _connect_apart)(path)
+            database.has_moved = bool if seen is None else lambda: _states(path) != seen
+        any_text(connection)
         return connection
 
     database = Database(connect, is_kept=True)
-    if is_apart:
-        database.has_moved = lambda: _states(path) != seen
-    if copy is not None:
-        weakref.finalize(database, _remove_own, copy.parent, os.getpid())
     return database
 
 
@@ -233,55 +221,67 @@ def _states(path: Path) -> States:
     return found
 
 
-def _readable_copy(path: Path) -> Path | None:
-    """On a disk that cannot be written: a copy in a folder of its own, if a log beside the file has to be read as well.
-
-    A killed run leaves such a log, and SQLite reads one only where it may create a file.
-    """
-    log = path.with_name(path.name + "-wal")
-    if not log.exists() or log.stat().st_size == 0:
-        return None
-    import shutil  # loads the formats of archives; few indexes are copied
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix="naiad-"))
-    for file in (path, log):
-        shutil.copy(file, folder)
-    return folder / path.name
+def _connect_alone(path: Path) -> sqlite3.Connection:
+    """Connect without locks and files, so that a finished run is read from media that cannot be written."""
+    return _connect(f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1")
 
 
-def _remove_own(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child leaves it alone
-        import shutil  # as above
-
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _connect_settled(path: Path, target: str) -> tuple[sqlite3.Connection, States | None]:
+def _connect_settled(path: Path) -> tuple[sqlite3.Connection, States | None, bool]:
     """Connect to an index that others may write; where one is in the middle of a change, to a copy of these states.
 
     One that was killed while it left or entered WAL mode leaves a rollback journal, which a reader may not apply. One
     that is suspended while it closes the index, or whose disk stalls, keeps it locked. While neither moves, a copy of
     all files is complete.
     """
-    connection, copied = _connect(target), None
+    connection = _connect(f"file:{quote(os.fsencode(path))}?mode=ro")
     try:
         _open(connection)
     except sqlite3.OperationalError as error:
         if any(word in str(error) for word in ("readonly", "locked")):
-            import tempfile  # as above
-
-            with tempfile.TemporaryDirectory(prefix="naiad-", ignore_cleanup_errors=True) as folder:
-                before, copy = _states(path), Path(folder) / path.name
-                if _copy_settled(path, copy) and before == _states(path):
+            with contextlib.suppress(OSError):
+                copy, states, is_settled = _connect_to_copy(path)
+                if is_settled:
                     connection.close()
-                    copied = before
-                    connection = _connect(f"file:{quote(os.fsencode(copy))}?mode=ro&immutable=1")
-                    with contextlib.suppress(sqlite3.DatabaseError):  # as every reading of it says
-                        _open(connection)  # from here on the copy needs no name
+                    return copy, states, True
+                copy.close()
     except sqlite3.DatabaseError:
         pass  # damaged, as every reading of it says
-    return connection, copied
+    return connection, None, True
+
+
+def _connect_apart(path: Path) -> tuple[sqlite3.Connection, States, bool]:
+    """Connect to an index that others may write and this user may not, so that no lock keeps the two apart.
+
+    SQLite reads a log, which a fold or a killed run leaves, only where it may create a file. So it is read with a copy.
+    """
+    for _ in range(MOST_COPIES):
+        states = _states(path)
+        if not any(log and log[1] for log in states[1:]):
+            return _connect_alone(path), states, False
+        with contextlib.suppress(FileNotFoundError):  # the fold ended meanwhile
+            copy, states, is_settled = _connect_to_copy(path)
+            if is_settled:
+                return copy, states, True
+            copy.close()
+    return _connect_alone(path), states, False
+
+
+def _connect_to_copy(path: Path) -> tuple[sqlite3.Connection, States, bool]:
+    """Connect to a copy of an index and its logs; also their states, and whether they stayed so until it was made.
+
+    Raises:
+        OSError: they cannot be copied.
+    """
+    import tempfile  # loads the formats of archives; few indexes are copied
+
+    with tempfile.TemporaryDirectory(prefix="naiad-", ignore_cleanup_errors=True) as folder:
+        states, copy = _states(path), Path(folder) / path.name
+        _copy_settled(path, copy)
+        is_settled = states == _states(path)
+        connection = _connect_alone(copy)
+        with contextlib.suppress(sqlite3.DatabaseError):  # as every reading of it says
+            _open(connection)  # from here on the copy needs no name
+    return connection, states, is_settled
 
 
 def _open(connection: sqlite3.Connection) -> None:
@@ -289,19 +289,16 @@ def _open(connection: sqlite3.Connection) -> None:
     connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
-def _copy_settled(path: Path, copy: Path) -> bool:
-    """Copy an index and its logs, and bring the copy to its last complete state; False if they cannot be copied."""
+def _copy_settled(path: Path, copy: Path) -> None:
+    """Copy an index and its logs, and bring the copy to its last complete state."""
     import shutil  # as above
 
-    try:
-        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-journal"))):
-            if file.exists():
-                shutil.copy(file, copy.parent)
-        with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(_connect(str(copy))) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE").fetchone()  # of a damaged one every reading says so
-    except OSError:
-        return False
-    return True
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-journal"))):
+        if file.exists():
+            shutil.copyfile(file, copy.with_name(file.name))
+    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(_connect(str(copy))) as connection:
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA journal_mode=DELETE").fetchone()  # of a damaged one every reading says so
 
 
 def open_in_memory(begin_with: Path | None = None) -> Database:

@@ -507,8 +507,7 @@ class Snapshot:
     def _has_moved(self) -> bool:
         if _stamp(self.folder) != self._seal_stamp or _inode(self.folder.index) != self._inode:
             return True
-        has_moved = self._index and self._index.engine.has_moved
-        if has_moved and has_moved():
+        if self._index and self._index.engine.has_moved():
             return True
         if read_coverage(self.folder) != self._coverage:
             return True
@@ -549,8 +548,7 @@ class Snapshot:
         if stamp is not None and stamp == self._seal_stamp and self._folds is not None:
             return  # sealed, and still by the same seal
         inode = _inode(self._index_path)
-        has_moved = self._index and self._index.engine.has_moved
-        if (stamp, inode) != (self._seal_stamp, self._inode) or (has_moved and has_moved()):
+        if (stamp, inode) != (self._seal_stamp, self._inode) or (self._index and self._index.engine.has_moved()):
             # It is another file, or has changed since a copy was opened, or nobody writes it any more, and it is opened
             # in another way.
             self._close_index()
@@ -620,7 +618,12 @@ class Snapshot:
             if self._index is None:
                 self._index = Index(self.folder, open_for_reading(self.folder.index, is_final=is_final))
             with self._index.view() as connection:
-                yield self._index, connection
+                try:
+                    yield self._index, connection
+                finally:
+                    # Whatever was found, also damage.
+                    if not self._index.engine.is_settled and self._index.engine.has_moved():
+                        raise _Moved
         except sqlite3.Error as error:
             if is_refusal(error):
                 raise StorageError(
