@@ -5,10 +5,8 @@ from __future__ import annotations
 import urllib.parse
 from dataclasses import dataclass
 
-import sqlalchemy
-
 from naiad.storage.base import Store
-from naiad.storage.opening import database, database_upkeep
+from naiad.storage.opening import database, database_engine, database_upkeep
 from naiad.storage.receiving import Receiver, Upkeep
 from naiad_server import quotas, tokens
 from naiad_server.metrics import Metrics
@@ -39,12 +37,12 @@ class Database:
         return database(self.url, self.objects)
 
     def tokens(self) -> Tokens:
-        """Open the tokens, which every replica sees."""
-        own = urllib.parse.urlunsplit(urllib.parse.urlsplit(self.url)._replace(scheme="postgresql+psycopg"))
-        options = {"connect_timeout": 5, "prepare_threshold": None, "client_encoding": "utf8"}
-        return Tokens(
-            sqlalchemy.create_engine(own, pool_size=2, pool_pre_ping=True, connect_args=options), is_made=True
-        )
+        """Open the tokens, which every replica sees.
+
+        Raises:
+            StorageError: the address of the database is none.
+        """
+        return Tokens(database_engine(self.url), is_made=True)
 
     def migrate(self) -> str:
         """Bring the tables up to date, and return their version.

@@ -11,6 +11,8 @@ from naiad.storage.base import Store
 from naiad.storage.local import store as local
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
     from naiad.storage.receiving import Receiver, RunFolder, Upkeep  # only servers need it
 
 FolderStore = local.Store
@@ -109,6 +111,17 @@ def database(url: str, objects: str) -> tuple[Store, Receiver]:
     engine, place = open_database(url), Objects(objects)
     containers = Registrar(engine)
     return PostgresStore(engine, place, containers), DatabaseReceiver(engine, place, containers)
+
+
+def database_engine(url: str) -> Engine:
+    """Make an engine for a database, with two connections, for the tables of a server's tokens and quotas.
+
+    Raises:
+        StorageError: the address is none.
+    """
+    from naiad.storage.postgres.connection import engine_of
+
+    return engine_of(url, pool_size=2, pool_pre_ping=True)
 
 
 def database_folder(url: str, objects: str) -> RunFolder:

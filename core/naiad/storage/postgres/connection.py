@@ -69,23 +69,31 @@ def open_database(url: str) -> Engine:
     Raises:
         StorageError: this is no address of a PostgreSQL database.
     """
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise StorageError(f"--database has to be postgresql://..., not {parts.scheme or 'a text without a scheme'}.")
-    own = urllib.parse.urlunsplit(parts._replace(scheme="postgresql+psycopg"))
-    engine = sqlalchemy.create_engine(
-        own,
+    engine = engine_of(
+        url,
         pool_size=POOL,
         max_overflow=POOL,
         pool_timeout=CONNECT_SECONDS,  # as for a connection that the database does not give
         pool_use_lifo=True,  # the process of the connection used last has the caches of the database filled
         pool_reset_on_return=None,  # `_end_transaction` does that
-        connect_args=OPTIONS,
     )
     sqlalchemy.event.listen(engine, "checkout", _require_alive)
     sqlalchemy.event.listen(engine, "checkin", _note_use)
     sqlalchemy.event.listen(engine, "reset", _end_transaction)
     return engine
+
+
+def engine_of(url: str, **pool: Any) -> Engine:
+    """Make an engine of SQLAlchemy for a database, with the options of every connection and settings of its pool.
+
+    Raises:
+        StorageError: this is no address of a PostgreSQL database.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise StorageError(f"--database has to be postgresql://..., not {parts.scheme or 'a text without a scheme'}.")
+    own = urllib.parse.urlunsplit(parts._replace(scheme="postgresql+psycopg"))
+    return sqlalchemy.create_engine(own, connect_args=OPTIONS, **pool)
 
 
 def _end_transaction(raw: Any, _record: Any, _state: Any) -> None:
