@@ -10,10 +10,13 @@ from hypothesis import HealthCheck, example, given, settings
 from msgspec import structs
 from tests.properties.test_order_of_arrival import _ops, fold, histories, put_file
 
+from naiad import rewinds
 from naiad.ops import Assign, Define, Delete, Open, Strings
+from naiad.rewinds import Rewind
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.replay import make_replay
 from naiad.storage.local.journal.files import Source, list_journal
+from naiad.storage.local.journal.frames import whole_frames
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
@@ -84,6 +87,37 @@ def test_replay_of_an_index_adds_up_to_the_same_run(history: dict[str, list[list
             Fold(new).fold([Source(file, is_final=True) for file in files])
 
             assert shown(folder) == shown(new), history
+
+
+def test_replay_of_some_writers_leaves_the_names_of_others_in_rewinds() -> None:
+    """They keep their journals, so that a rewind under another name would hide points of theirs, or show them."""
+    entries = [rewinds.encode(Rewind(5, "", name, 1)) for name in ("0-w", "1-w", "2-w")]
+    with tempfile.TemporaryDirectory() as place:
+        folder = RunDirectory(Path(place) / "runs" / "run")
+        history: dict[str, list[list[Any]]] = {
+            name: [
+                [
+                    Open(name, 1, "host", "boot", 1, "owner", 0.0),
+                    Strings(rewinds.PATH, entries, [1, 2, 3], [1.0] * 3, False, 1.0),
+                ]
+            ]
+            for name in ("0-w", "1-w", "2-w")
+        }
+        put_all(folder, history)
+
+        assert ["0-w", "index-1-w", "index-2-w"] == rewinding(folder, ["1-w", "2-w"])
+        assert ["index-run-0000", "index-run-0001", "index-run-0002"] == rewinding(folder, [])
+
+
+def rewinding(folder: RunDirectory, writers: list[str]) -> list[str]:
+    """The writers that the rewinds of a replay name, which are the same in each of its journals."""
+    found = set()
+    for path in make_replay(folder, writers).show():
+        ops = [op for frame in whole_frames(path.read_bytes()) or () for op in frame]
+        texts = [text for op in ops if isinstance(op, Strings) for text in op.texts]
+        found.add(tuple(each.rewind.writer for each in rewinds.decode([(str(text), 0) for text in texts])))
+    [names] = found
+    return list(names)
 
 
 def shown(folder: RunDirectory) -> dict[str, Any]:

@@ -169,9 +169,11 @@ def _journals(folder: RunDirectory, projection: Projection, writers: Collection[
     # Between writers the name decides where times are equal, so the new names sort as the old ones.
     known = sorted(projection.writers)
     names = {
-        name: f"{PREFIX}{name}" if writers else f"{PREFIX}{folder.uid}" + (f"-{number:04d}" if len(known) > 1 else "")
+        name: f"{PREFIX}{folder.uid}" + (f"-{number:04d}" if len(known) > 1 else "")
         for number, name in enumerate(known)
     }
+    if writers:  # the others keep their journals, and are called there as before
+        names = {name: f"{PREFIX}{name}" if name in writers else name for name in known}
     return {name: _Journal(names[name], projection.writers[name]) for name in known}
 
 
@@ -282,7 +284,7 @@ def _replay_texts(
 
 
 def _of_writer(journals: dict[str, _Journal], state: FieldState, text: bytes) -> bytes:
-    """Return an entry of a series; one about a rewind with the name that its writer has here."""
+    """Return an entry of a series; one about a rewind with the name that its writer has afterwards."""
     if state.path != rewinds.PATH or state.kind != LINES:
         return text
     for found in rewinds.decode([(text.decode("utf-8", "replace"), 0)]):
