@@ -50,8 +50,8 @@ class Proxies:
         return any(place in network for network in self._networks)
 
     def note_forged(self, peer: str) -> None:
-        """Log an address that names a person and is none of them, once."""
-        # Bounded: whoever may connect could fill the memory by as many addresses.
+        """Log, once, an address that names a person and is no trusted proxy."""
+        # Bounded: requests from many addresses could otherwise fill the memory.
         if peer not in self._ignored and len(self._ignored) < 1000:
             self._ignored.add(peer)
             _log.warning("X-Forwarded-User from %s is ignored: it is no --trusted-proxy.", peer)
@@ -64,7 +64,7 @@ class ServerGrant(Grant):
     role: str = "viewer"
     principal: str = ""
     is_proxied: bool = False
-    """Whether a browser sends it with every request, whoever makes the browser do so."""
+    """Whether a browser adds it to every request, also to one that a page of another site causes."""
 
 
 class ServerRules:

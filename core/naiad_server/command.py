@@ -250,7 +250,7 @@ def quota() -> None:
 )
 @click.pass_obj
 def set_quota(place: Any, kind: str, most: float, project: str) -> None:
-    """Set a quota. It counts within 5 seconds. Who is over it keeps the data and ships it later.
+    """Set a quota. It counts within 5 seconds. A client over it keeps its data and ships it later.
 
     Example: naiad server --store /data/naiad quota set points-per-day 1e9 --project digits
     """

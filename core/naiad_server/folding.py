@@ -1,6 +1,6 @@
-"""Folding: which runs are due, and the process that folds them, one after the other.
+"""Folding: the runs that are due, and the process that folds them, one after the other.
 
-A fold takes the interpreter for milliseconds, which answers would wait for; so it runs in a process of its own, which
+A fold holds the interpreter for milliseconds, for which answers would wait, so it runs in a process of its own, which
 ends with its pipe. A run whose fold fails three times is set aside until the server starts anew, and delays no other.
 """
 
@@ -51,7 +51,7 @@ class Folding:
         self._process: asyncio.subprocess.Process | None = None
 
     def begin(self, receiver: Receiver) -> None:
-        """Let the runs that an earlier process has left be folded."""
+        """List the runs that an earlier process has left as due."""
         now = clock.monotonic()
         for run in receiver.waiting():
             self._due.setdefault(run, Due(now, is_urgent=True))

@@ -5,9 +5,9 @@
     request      check, wait ----'   (a thread)            '---- answer
     request      check, wait ------- next group, while the first is committing
 
-So a commit's wait for the disk is shared by all requests that came during the one before, and by those of a moment
-after its begin: each commit costs a database as much as the bytes of many. Large requests have a lane of their own:
-their bytes go into the store of objects first, whose wait the others need not share.
+All requests that come during a commit, and for a moment after its begin, share the next commit and its wait for the
+disk: a commit costs a database as much as the bytes of many requests. Large requests have a lane of their own: their
+bytes go into the object store first, for which the others do not wait.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ MOST_QUEUED = 64 * 1024 * 1024
 MOST_PARTS = 1_000
 MOST_BYTES = 16 * 1024 * 1024
 SPACING_SECONDS = 0.01
-"""Between the begins of two commits of small requests; the first one after a pause begins at once. A fifth of the time
-in which a flush of a hundred clients is to be answered."""
+"""The time between the begins of two commits of small requests; the first one after a pause begins at once. It is a
+fifth of the time in which a flush of a hundred clients is to be answered."""
 MOST_SPACINGS = 2.5
-"""How many times as long it is where several requests come in that time, as of a thousand clients: half as many commits
+"""The factor by which that time grows where several requests come in it, as of a thousand clients: half as many commits
 take a third less CPU time, and each flush is still answered in the tenth of a second that it may take."""
 MEMORY = 0.1
 """The weight of the last group in the average size of groups."""
 LARGE_BYTES = 256 * 1024
-"""A request with as many bytes is committed with other large ones alone."""
+"""The size from which a request is committed with other large ones only."""
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT_BYTES = 256 * 1024 * 1024
 SLOWER = ((0.9, 30.0), (0.75, 10.0), (0.5, 4.0), (0.25, 2.0))
-"""By the share of time that commits take, when a client shall come back."""
+"""A share of time that commits take, and the seconds after which clients send again above it."""
 SOONEST = 1.0
 BUSY_SECONDS = 5.0
 """The time over which that share is averaged."""
@@ -96,7 +96,7 @@ class _Lane:
         self._thread.join()
 
     def add(self, waiting: _Waiting) -> None:
-        """Let a request wait for the next group."""
+        """Add a request to the queue of the next group."""
         with self._lock:
             self._waiting.append(waiting)
         if not self._is_wanted.is_set():  # it wakes the thread
@@ -164,7 +164,7 @@ class Intake:
 
     @property
     def after(self) -> float:
-        """Seconds until a client shall come back."""
+        """The seconds after which a client shall send again."""
         busy = max(self._small.busy, self._large.busy)
         return next((seconds for share, seconds in SLOWER if busy > share), SOONEST)
 

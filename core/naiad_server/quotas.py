@@ -29,11 +29,11 @@ KINDS = {
 }
 EVERY = "*"
 LOOK_SECONDS = 1.0
-"""Between two looks at the database: a few short queries of each replica, after which a revoked token ends."""
+"""The time between two looks at the database, each a few short queries; a revoked token ends within it."""
 BURST_SECONDS = 10.0
 MOST_TOKENS = 10_000
 TOTAL = ""
-"""In the place of a day: of all time."""
+"""In the column of the day: for a use that counts for all time."""
 
 metadata = MetaData()
 

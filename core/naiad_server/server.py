@@ -26,9 +26,9 @@ from naiad_server.workers import Worker
 from naiad_web.server.answers import Problem
 
 SMALL = 256 * 1024
-"""Bytes that are checked at once; more would keep other requests waiting, and are checked in a thread."""
+"""The size from which a body is checked in a thread, as other requests would wait meanwhile."""
 LISTINGS = 4
-"""Threads in which claims are listed, beside those of requests: a silent object store would hold all of these."""
+"""Threads that list claims, beside those of requests, all of which a silent object store would hold."""
 NO_CLAIMS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -46,10 +46,10 @@ class Server:
     proxies: Proxies
     quotas: Quotas
     epoch: str = ""
-    """That of the receiving end; empty while its database has not been reached yet."""
+    """The epoch of the receiving end; empty while its database has not been reached yet."""
     joins: threading.RLock = field(default_factory=threading.RLock)
-    """Held while content that is joined from parts is counted, and while the quota is compared with all of it; never
-    while the database or the objects are asked, for which the look at tokens and quotas would wait too."""
+    """Held while joined content is counted, and while the quota is compared with all of it; never during a request to
+    the database or the objects, for which the look at tokens and quotas would wait too."""
     listings: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(LISTINGS))
 
     def look(self) -> None:
@@ -117,7 +117,7 @@ class Server:
 
 
 Serve = Callable[[Server, Request, ServerGrant], Awaitable[Any]]
-"""A route: its answer to a request of someone who has its role."""
+"""A route: it returns the answer to a request whose token has its role."""
 
 
 async def body_of(request: Request, kind: type[bodies.T], *, is_binary: bool = False) -> bodies.T:

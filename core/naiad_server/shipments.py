@@ -1,6 +1,6 @@
 """The routes of shipping: registration of containers, journals, and content.
 
-A mistake in one part concerns that part alone; the others of the request are stored.
+A mistake in one part affects that part only; the other parts of the request are stored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The program of the process that folds: one line names a run, one line answers; it ends with its input."""
+"""The program of the process that folds. It reads runs, one a line, writes a line for each, and ends with its input."""
 
 from __future__ import annotations
 

@@ -24,16 +24,16 @@ from naiad_server.metrics import Metrics
 
 LOOK_SECONDS = 0.5
 REST_SECONDS = 5.0
-"""How often due runs are looked for without a notice."""
+"""The time between two looks for due runs without a notice."""
 BACK_OFF_SECONDS = 5.0
 ANALYZE_SECONDS = 5.0
-"""Between two looks whether tables have grown a lot, so that pages of a new catalog are soon read along an index."""
+"""The time between two checks for tables that have grown a lot; pages of a new catalog then use its indexes soon."""
 LONGEST_BACK_OFF = 300.0
 """The longest pause of the archive after it has failed again and again."""
 STOP_SECONDS = 8.0
 ARCHIVE_STOP_SECONDS = 4.0
 DATABASE, OBJECTS = "NAIAD_SERVER_DATABASE", "NAIAD_SERVER_OBJECTS"
-"""Where a worker finds its addresses: a command line would show the password to all of the machine."""
+"""The variables with the addresses of a worker: a command line would show the password to all users."""
 PROGRAM = "import sys; sys.path[:] = {path!r}\nfrom naiad_server.workers import main; main()"
 _log = logging.getLogger("naiad_server")
 
@@ -167,7 +167,7 @@ def _archive_rows(folder: RunFolder, is_over: Callable[[], bool]) -> None:
 
 
 def _make_statistics(folder: RunFolder) -> None:
-    """Let the database plan by what its tables hold now; an operator's time limits may forbid it, and nothing stops."""
+    """Update the planner statistics; if an operator's time limits forbid that, the worker goes on."""
     try:
         folder.analyze()
     except StorageError as error:

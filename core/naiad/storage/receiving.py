@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
 
 class Sealing(NamedTuple):
-    """The word of a client that a journal file gets nothing more: its size, and the crc32 behind its header."""
+    """The size of a journal file that a client calls complete, and the crc32 of the bytes behind its header."""
 
     run: RunId
     file: str
@@ -40,7 +40,7 @@ class Sealing(NamedTuple):
 
 
 class Position(NamedTuple):
-    """How far a file is there, with the crc32 of the bytes behind its header."""
+    """The end of the received bytes of a file, with the crc32 of those behind its header."""
 
     upto: int
     crc: int
@@ -48,7 +48,7 @@ class Position(NamedTuple):
 
 
 class Received(NamedTuple):
-    """How many bytes of a journal file a store has, its header counted, and whether that is all of it."""
+    """The bytes of a journal file that a store has, with its header, and whether the file is complete."""
 
     upto: int
     is_sealed: bool
@@ -59,7 +59,7 @@ class Accepted(NamedTuple):
 
     files: Mapping[tuple[RunId, str], Received]
     mismatched: frozenset[tuple[RunId, str]]
-    """The files of which another content was sealed, or came after the end."""
+    """The files that were sealed with other content, or got other bytes after their end."""
     grown: Mapping[RunId, int]
     """The bytes that each run got."""
     parts: int
@@ -149,7 +149,7 @@ class ContentPart(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """How far content is that a program sends to the store of objects itself."""
+    """The progress of content that a program sends to the object store itself."""
 
     parts: Sequence[ContentPart] = ()
     """Some of those that are missing; with none, all are there."""
@@ -160,7 +160,7 @@ class Upload(NamedTuple):
 
 
 class Content:
-    """Content that is being taken in, and hashed meanwhile.
+    """Content that is received and hashed piece by piece.
 
     Args:
         put: stores some bytes at an offset.
@@ -171,7 +171,7 @@ class Content:
         self._hash = hashlib.sha256()
         self.size = 0
         self.is_new = False
-        """Whether its project had not sent it before; known when it was taken in."""
+        """Whether its project had not sent it before; set when all of it was received."""
 
     def write(self, data: bytes) -> None:
         """Add bytes."""
@@ -209,17 +209,17 @@ class ContentUploads(Protocol):
         """
 
     def join(self, project: str, sha256: str, size: int) -> None:
-        """Begin to take in content whose parts are all there, in a thread, unless that has begun."""
+        """Begin to join content whose parts are all there, in a thread, unless that has begun."""
 
     def claimed(self, project: str) -> Mapping[str, int]:
-        """Return the bytes of the content that other replicas take in for a project, by SHA-256, as of a moment ago.
+        """Return the bytes of the content that other replicas join for a project, by SHA-256, as of a moment ago.
 
         Raises:
             StorageError: the objects or the database cannot be used now.
         """
 
     def joining(self, project: str, sha256: str, claimed: Mapping[str, int]) -> int:
-        """Return the bytes of other content of a project that is taken in, or was and is not counted.
+        """Return the bytes of other content of a project that is being joined, or was and is not counted yet.
 
         Args:
             project: the name of the project.
@@ -228,10 +228,10 @@ class ContentUploads(Protocol):
         """
 
     def joined(self) -> list[tuple[str, int]]:
-        """Return project and bytes of each content that was taken in since the last call."""
+        """Return project and bytes of each content that was joined since the last call."""
 
     def close(self) -> None:
-        """End what is being taken in, soon; its parts stay."""
+        """Stop the joins that are running, soon; the parts that were sent stay."""
 
 
 class Receiver(Protocol):
@@ -330,10 +330,10 @@ class Receiver(Protocol):
         """
 
     def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
-        """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
+        """Return those of some SHA-256, with sizes, whose content a project has sent, and keep it from being freed."""
 
     def content(self, project: str, sha256: str) -> AbstractContextManager[Content]:
-        """Take in content. It is there when the block ends, and is not when it raises.
+        """Receive content: it is stored when the block ends, and is not if the block raises.
 
         Raises:
             NaiadValueError: another content was written than that of the hash.
@@ -341,7 +341,7 @@ class Receiver(Protocol):
         """
 
     def foreign_content(self, project: str, names: Collection[str]) -> list[str]:
-        """Return which content is here, of some SHA-256, that another project has sent and this one has not."""
+        """Return those of some SHA-256 whose content another project has sent and this one has not."""
 
     def content_bytes(self, project: str, sha256: str) -> bytes:
         """Return content that a project has sent.
@@ -351,34 +351,34 @@ class Receiver(Protocol):
         """
 
     def fields(self, run: RunId) -> int:
-        """Return how many fields a run has, without those of bytes that are not folded yet if some are."""
+        """Return the number of fields of a run; those in bytes that are not folded yet may be missing."""
 
     def waiting(self) -> Sequence[RunId]:
-        """Return the runs of which something may wait to be folded, after a start."""
+        """Return the runs that may have bytes to be folded, after a start."""
 
     def checkpoint(self) -> None:
-        """Put received files on the disk itself, and drop the copies that made them safe."""
+        """Sync received files to the disk, and drop the copies that made them durable until then."""
 
     def forget(self, run: RunId) -> None:
-        """Drop the knowledge of a container that was deleted."""
+        """Remove a container that was deleted from the memory of this process."""
 
     def migrate(self) -> str:
         """Bring the tables of a database up to date, and return their version; a folder needs none, and has none."""
         return ""
 
     def problem(self) -> str:
-        """Return why nothing can be taken now; nothing if all is well."""
+        """Return the reason why nothing can be received now; empty if there is none."""
         return ""
 
     def backlog(self) -> Backlog | None:
-        """Return the work that waits in a database, for all replicas; None of a folder, or if it is away."""
+        """Return the work that waits in a database, for all replicas; None for a folder, or while it is away."""
         return None
 
     def usage(self) -> Usage | None:
-        """Return the use of connections and objects; None of a folder."""
+        """Return the use of connections and objects; None for a folder."""
 
     def close(self) -> None:
-        """Give the store back."""
+        """Close the store, so that another process can open it for writing."""
 
 
 class Upkeep(Protocol):
@@ -392,14 +392,14 @@ class Upkeep(Protocol):
         """
 
     def arrivals(self) -> Mapping[str, datetime]:
-        """Return when each container was heard of last, by uid and by the clock of its server; none of a folder.
+        """Return the time of the last sign of life of each container, by the server's clock; empty for a folder.
 
         Raises:
             StorageError: the database cannot be used now.
         """
 
     def backup(self) -> float | None:
-        """Return the time at which the last backup that was noted began; None if none was.
+        """Return the time at which the last noted backup began; None if there is none.
 
         Raises:
             StorageError: the database cannot be used now.
@@ -413,7 +413,7 @@ class Upkeep(Protocol):
         """
 
     def collect(self, days: float | None = None, *, is_dry: bool = False) -> list[tuple[str, int]]:
-        """Free objects to which nothing refers, and did not for some days and since before the last backup.
+        """Free objects that nothing has referred to for some days and since before the last backup.
 
         Args:
             days: for which they stay; by default 7 if a backup is noted, else 30. With less than one, replicas and
@@ -440,20 +440,20 @@ class Upkeep(Protocol):
 
 
 class RunFolder(Protocol):
-    """The folds of a database: any process may have one."""
+    """The folds of a database; several processes may fold at once."""
 
     def due(self) -> tuple[Sequence[int], float]:
-        """Return the numbers of runs that are due, the most urgent first, and in how many seconds others will be.
+        """Return the numbers of the runs that are due, the most urgent first, and the seconds until the next one is.
 
         Raises:
             StorageError: the database cannot be used now.
         """
 
     def listener(self) -> Listener:
-        """Return a listener to runs that become due."""
+        """Return a listener for runs that become due."""
 
     def analyze(self) -> None:
-        """Make the statistics by which the database plans, of tables of the catalog that have grown a lot.
+        """Update the planner statistics of tables of the catalog that have grown a lot.
 
         Raises:
             StorageError: the database cannot be used now.
@@ -467,7 +467,7 @@ class RunFolder(Protocol):
         """
 
     def fold(self, number: int) -> str:
-        """Fold a run; return why that was not possible, or nothing, also if another process is folding it.
+        """Fold a run; return the reason if that failed, and nothing if another process is folding it.
 
         Raises:
             StorageError: the database or the objects cannot be used now; nothing has changed.

@@ -207,7 +207,7 @@ class Blobs:
         with self.lock(fcntl.LOCK_SH):
             if not _has_size(place, blob.size):  # missing, or cut by a damage that this copy repairs
                 _link(path, place, blob)
-            _touch(place)  # it is in use, should somebody be about to remove it
+            _touch(place)  # it is in use: another process may be about to remove it
 
     def _forwarded(self, path: Path) -> Blob:
         try:

@@ -162,7 +162,7 @@ def what_is_damaged(reader: Reader, text: str, checked: dict[tuple[str, int | No
     """Return the damage of a file and the name of its content, checking each content once."""
     try:
         file = FileRef.from_text(text)
-    except DamagedData as error:  # in a journal that is whole: somebody wrote nonsense
+    except DamagedData as error:  # in a journal that is whole: a wrong reference was written
         return error.what, ""
     if file.content is not None:
         return "", ""

@@ -42,7 +42,7 @@ GRACE_SECONDS = 600.0
 """What was used so recently is never removed: an op that names it may be on its way."""
 LOCK_SECONDS = 10.0
 DEAD = ".purged-"
-"""What a folder's name begins with from the moment it is gone; nobody lists names with a dot."""
+"""The prefix of the name of a folder that is deleted; names with a dot are not listed."""
 
 
 class StoredFile(Struct, frozen=True):
@@ -249,7 +249,7 @@ def purge(layout: Layout, register: Register, folder: RunDirectory, name: str) -
     dead = folder.path.with_name(f"{DEAD}{folder.uid}-{ids.new_writer_id()}")
     with refusals(layout.root):
         try:
-            with folder.lock(LOCK_SECONDS):  # nobody begins to write it meanwhile
+            with folder.lock(LOCK_SECONDS):  # no process begins to write it meanwhile
                 refuse_written(folder, name)
                 refuse_protected(folder, name)
                 folder.path.rename(dead)

@@ -179,7 +179,7 @@ class Ingest:
         found: dict[str, Blob] = {}
         try:
             found = self.blobs.settle_all(names)
-        except DamagedData:  # somebody removed one of them
+        except DamagedData:  # one of them was removed
             for name in names:
                 try:
                     found |= self.blobs.settle_all([name])

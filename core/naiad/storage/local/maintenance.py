@@ -240,7 +240,7 @@ class Maintenance:
         journal = self._folder.journal
         taken, leases = read_taken(journal), read_leases(journal)
         loose = {file.writer for file in files}.difference(taken, leases, (me,))
-        if loose:  # they stopped in order and wait to be folded, or somebody deleted their leases
+        if loose:  # they stopped in order and wait to be folded, or their leases were deleted
             leases = _writers(self._folder)
         known = {writer: each for writer, each in {**taken, **leases}.items() if writer != me}
         free = loose.difference(known).union(writer for writer, each in known.items() if each.is_dead)

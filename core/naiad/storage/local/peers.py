@@ -15,7 +15,7 @@ SETTLED_SECONDS = 0.02
 """A folder may change again at the same time by its clock; after this long it cannot."""
 
 JOIN_SECONDS = 0.001
-"""Nobody joins a run and writes to it faster, so who was alone just now still is."""
+"""No process joins a run and writes to it faster, so one that was alone just now still is."""
 
 Stamp = tuple[int, dict[str, int]]
 
@@ -30,7 +30,7 @@ class PeerWatcher:
     def __init__(self, folder: RunDirectory, *, are_expected: bool) -> None:
         self._journal = str(folder.journal)
         self._stamp: Stamp | None = None if are_expected else (0, {})
-        self._alone_at: int | None = None  # time of the folder when nobody else was in it
+        self._alone_at: int | None = None  # time of the folder when no other writer was in it
         self._alone_until = 0.0
 
     def have_written(self, me: str, folds: int) -> bool:

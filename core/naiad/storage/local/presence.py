@@ -93,7 +93,7 @@ class Presence:
     def let_go(self) -> None:
         """Stop being a writer in the eyes of others."""
         if self.lease is not None:
-            self._journal.op_log.reserve.give_back()  # first: nobody looks for it without the lease
+            self._journal.op_log.reserve.give_back()  # first: without the lease no process looks for it
             self.lease.release(self._journal.directory.fd)
             self.lease = None
 

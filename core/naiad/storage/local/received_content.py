@@ -27,7 +27,7 @@ class ReceivedContent:
         self._database = database
 
     def sent_by(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
-        """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
+        """Return those of some SHA-256, with sizes, whose content a project has sent, and keep it from being freed."""
         sent = self._sent(project, [sha256 for sha256, _size in wanted])
         found = []
         for sha256, size in wanted:
@@ -39,7 +39,7 @@ class ReceivedContent:
 
     @contextlib.contextmanager
     def take(self, project: str, sha256: str) -> Iterator[Content]:
-        """Take in content. It is there when the block ends, and is not when it raises.
+        """Receive content: it is stored when the block ends, and is not if the block raises.
 
         Raises:
             NaiadValueError: another content was written than that of the hash.
@@ -55,7 +55,7 @@ class ReceivedContent:
             content.is_new = received.note_sent(connection, project, sha256)
 
     def foreign(self, project: str, names: Collection[str]) -> list[str]:
-        """Return which content is here, of some SHA-256, that another project has sent and this one has not."""
+        """Return those of some SHA-256 whose content another project has sent and this one has not."""
         sent = self._sent(project, names)
         return [name for name in names if name not in sent and self._blobs.path(name).exists()]
 

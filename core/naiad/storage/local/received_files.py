@@ -44,7 +44,7 @@ class Store(Protocol):
 
 
 class ReceivedFiles:
-    """The journal files that one server writes. Its users take turns."""
+    """The journal files that one server writes. Callers use it one at a time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -52,7 +52,7 @@ class ReceivedFiles:
         self._alive: dict[tuple[RunId, str], float] = {}
         """The writers whose lease was written lately, so that touching it is enough."""
         self.unsynced: dict[Path, None] = {}
-        """The files with bytes that may not be on the disk itself yet."""
+        """The files with bytes that may not be synced to the disk yet."""
 
     def make(self, run: RunId) -> Path:
         """Make the folder of a run, and return that of its journal."""
@@ -121,7 +121,7 @@ class ReceivedFiles:
     def hold(self, run: RunId, writer: str) -> None:
         """Write the lease of a writer before its first bytes arrive.
 
-        Whoever folds takes the files of a writer for final if it is dead, or has an end and no lease.
+        A fold takes the files of a writer for final if the writer is dead, or has ended and has no lease.
         """
         if clock.monotonic() < self._alive.get((run, writer), -1e9) + SIGN_SECONDS:
             return
@@ -129,7 +129,7 @@ class ReceivedFiles:
             self._sign(run, writer, "ended", is_reopened=True)
 
     def note(self, writers: Mapping[tuple[RunId, str], bool], is_complete: Callable[[RunId, str], bool]) -> set[RunId]:
-        """Hold the leases of living writers; return the runs of which one has ended, with all its files there."""
+        """Hold the leases of living writers; return the runs with one that has ended and whose files are complete."""
         ended: set[RunId] = set()
         now = clock.monotonic()
         for (run, writer), is_alive in writers.items():
@@ -153,14 +153,14 @@ class ReceivedFiles:
         return ended
 
     def unseal(self, run: RunId) -> None:
-        """Let a sealed run be written again, as its next writer would, which has its lease."""
+        """Unseal a run, as the next writer that has its lease would."""
         folder = self._store.directory(run)
         if folder.seal.exists():
             with self.lock(run):
                 break_seal(folder)
 
     def lock(self, run: RunId) -> AbstractContextManager[None]:
-        """Keep processes from sealing a run; TimeoutError if one does for so long."""
+        """Lock a run against being sealed; TimeoutError if another process holds the lock for too long."""
         return self._store.directory(run).lock(LOCK_SECONDS)
 
     def _sign(self, run: RunId, writer: str, state: str, *, is_reopened: bool = False) -> None:
@@ -177,7 +177,7 @@ class ReceivedFiles:
 
 
 def break_seal(folder: RunDirectory) -> None:
-    """Let a sealed run be written again; under the lock of its folder."""
+    """Unseal a run; the caller holds the lock of its folder."""
     if folder.seal.exists():
         with lone_sums(folder.journal, has_base=True) as sums:
             remove_seal(folder, sums.writer)
@@ -205,7 +205,7 @@ def _has_header(fd: int, suffix: str) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Put a file on the disk itself; one that is gone was folded, by a transaction that is on the disk."""
+    """Sync a file to the disk; one that is gone was folded, by a transaction that is on the disk."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

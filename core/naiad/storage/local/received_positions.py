@@ -90,7 +90,7 @@ def folded_positions(folder: RunDirectory) -> dict[str, tuple[int, bool]]:
 
 
 def count_fields(folder: RunDirectory) -> int:
-    """Return how many fields a run has, without those of bytes that are not folded yet if some are."""
+    """Return the number of fields of a run; those in bytes that are not folded yet may be missing."""
     if not folder.path.is_dir():
         return 0
     if not folder.index.exists():

@@ -212,7 +212,7 @@ class Receiver:
         return self._containers.add_project(project, key)
 
     def forget(self, run: RunId) -> None:
-        """Drop the knowledge of a container that was deleted."""
+        """Remove a container that was deleted from the memory of this process."""
         with self._database.lock:
             self._containers.forget(run)
             self._positions.forget(run)
@@ -285,11 +285,11 @@ class Receiver:
     # Content of files
 
     def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
-        """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
+        """Return those of some SHA-256, with sizes, whose content a project has sent, and keep it from being freed."""
         return self._content.sent_by(project, wanted)
 
     def content(self, project: str, sha256: str) -> AbstractContextManager[Content]:
-        """Take in content. It is there when the block ends, and is not when it raises.
+        """Receive content: it is stored when the block ends, and is not if the block raises.
 
         Raises:
             NaiadValueError: another content was written than that of the hash.
@@ -298,7 +298,7 @@ class Receiver:
         return self._content.take(project, sha256)
 
     def foreign_content(self, project: str, names: Collection[str]) -> list[str]:
-        """Return which content is here, of some SHA-256, that another project has sent and this one has not."""
+        """Return those of some SHA-256 whose content another project has sent and this one has not."""
         return self._content.foreign(project, names)
 
     def content_bytes(self, project: str, sha256: str) -> bytes:
@@ -396,7 +396,7 @@ class Receiver:
         return bool(ended)
 
     def fields(self, run: RunId) -> int:
-        """Return how many fields a run has, without those of bytes that are not folded yet if some are."""
+        """Return the number of fields of a run; those in bytes that are not folded yet may be missing."""
         return count_fields(self._store.directory(run))
 
     # Folding
@@ -479,7 +479,7 @@ class Receiver:
         """Return None: waiting runs are counted where a folder is folded."""
 
     def close(self) -> None:
-        """Give the store back."""
+        """Close the store, so that another process can open it for writing."""
         with self._database.lock:
             self._files.close()
             self._database.close()

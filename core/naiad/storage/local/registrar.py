@@ -127,7 +127,7 @@ class Registrar:
         return sum(1 for each in self.all() if each.project == project and each.run.kind is not PROJECT)
 
     def forget(self, run: RunId) -> None:
-        """Drop the knowledge of a container that was deleted."""
+        """Remove a container that was deleted from the memory of this process."""
         with self._database.transaction() as connection:
             received.forget(connection, run.uid)
         self._known.pop(run.uid, None)

@@ -772,11 +772,11 @@ class Writer:
     #
     #     parent                                     child, as a guest
     #     fork ------------------------------------> forked(): new locks, no files, no lease
-    #     stop(): lock; nobody else has a lease:     first write: lock; take a lease under a new name;
+    #     stop(): lock; no other has a lease:        first write: lock; take a lease under a new name;
     #       seal; release its lease; unlock            remove a seal, if the parent was faster; unlock
     #
     # If the child is faster, the parent finds its lease and leaves sealing to it. A child that writes nothing
-    # has no lease and delays nobody.
+    # has no lease and delays no other writer.
     def _begin_as_guest(self) -> None:
         # Read before the journal begins anew. The child's handlers hold the parent's numbers, and append with them
         # under the child's name.

@@ -155,7 +155,7 @@ class Folder:
         self._archive = archive.Archive(engine, objects)
 
     def due(self) -> tuple[list[int], float]:
-        """Return the numbers of runs that are due, the most urgent first, and in how many seconds others will be.
+        """Return the numbers of the runs that are due, the most urgent first, and the seconds until the next one is.
 
         Raises:
             StorageError: the database cannot be used now.
@@ -165,11 +165,11 @@ class Folder:
         return [number for number, left in rows if left <= 0], min((left for _, left in rows if left > 0), default=inf)
 
     def listener(self) -> Listener:
-        """Return a listener to runs that become due."""
+        """Return a listener for runs that become due."""
         return Listener(self._engine, DUE)
 
     def analyze(self) -> None:
-        """Make the statistics by which the database plans, of tables of the catalog that have grown a lot.
+        """Update the planner statistics of tables of the catalog that have grown a lot.
 
         Raises:
             StorageError: the database cannot be used now.
@@ -193,7 +193,7 @@ class Folder:
         return False
 
     def fold(self, number: int, *, until: float | None = None) -> str:
-        """Fold a run; return why that was not possible, or nothing.
+        """Fold a run; return the reason if that failed.
 
         Args:
             number: of the run.

@@ -65,13 +65,13 @@ class MultipartUploads:
         self._sent = sent
         self._joins: dict[Key, Future[None]] = {}
         self._sizes: dict[Key, int] = {}
-        """The bytes of those that are not over."""
+        """The bytes of the joins that are not over."""
         self._joined: list[tuple[str, int]] = []
-        """Project and bytes of those that were taken in, until they are counted."""
+        """Project and bytes of the content that was joined, until it is counted."""
         self._claims: dict[str, tuple[datetime.datetime, float]] = {}
         """The times of the claims of other replicas, and when each was first seen."""
         self._claimed: dict[str, tuple[float, Mapping[str, int]]] = {}
-        """What other replicas join for each project, and when that was listed."""
+        """The content that other replicas join for each project, and when it was listed."""
         self._lock = threading.Lock()
         self._is_over = threading.Event()
         self._pool = ThreadPoolExecutor(THREADS, "naiad-join")
@@ -115,7 +115,7 @@ class MultipartUploads:
                 self._joins[key] = self._pool.submit(self._join, project, sha256, size)
 
     def joining(self, project: str, sha256: str, claimed: Mapping[str, int]) -> int:
-        """Return the bytes of other content of a project that is joined, or was and not returned by `joined` yet."""
+        """Return the bytes of other content of a project that is being joined, or was and is not counted yet."""
         with self._lock:
             sizes, joined = dict(self._sizes), [*self._joined]
         running = {**claimed, **{name: size for (of, name), size in sizes.items() if of == project}}
@@ -173,7 +173,7 @@ class MultipartUploads:
         }
 
     def joined(self) -> list[tuple[str, int]]:
-        """Return project and bytes of each content that was taken in since the last call."""
+        """Return project and bytes of each content that was joined since the last call."""
         with self._lock:
             joined, self._joined = self._joined, []
         return joined
@@ -257,7 +257,7 @@ class MultipartUploads:
             self._objects.delete(names)
 
     def close(self) -> None:
-        """End the joins that run, soon; their parts stay."""
+        """Stop the joins that are running, soon; the parts that were sent stay."""
         self._is_over.set()
         self._pool.shutdown(cancel_futures=True)
 

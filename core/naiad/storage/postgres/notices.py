@@ -5,8 +5,8 @@
     2 NOTIFY, if it has sent none just now         2 look at the database
                                                    3 wait for a notice; look when it comes, and once more a little later
 
-A notice may be lost, with a connection or behind a pooler (PgBouncer), so whoever waits looks without one too, less
-often. Nothing but the delay depends on them.
+A notice may be lost, with its connection or behind a pooler (PgBouncer), so a waiting process also looks without one,
+less often. Notices only shorten the delay.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ CHANGED = "naiad_changed"
 DUE = "naiad_due"
 """A run may be due for a fold."""
 SPARE_SECONDS = 0.5
-"""A process sends one notice of a kind in so many seconds at most: PostgreSQL commits those that send one by one."""
+"""The least time between two notices of a kind: PostgreSQL commits transactions with notices one after the other."""
 AGAIN_SECONDS = 0.6
-"""After so many seconds a listener takes the notice for another one, which a sender may have left out."""
+"""The time after which a listener counts a notice once more: its sender may have left out a later one."""
 RETRY_SECONDS = 5.0
 ECHO_SECONDS = 2.0
-"""A connection that does not hear itself within so many seconds leads through a pooler, and hears nobody."""
+"""The time in which a connection must receive its own notice; otherwise a pooler between loses notices."""
 SEND = "select set_config('synchronous_commit', 'off', true), pg_notify(channel, '') from unnest(%s::text[]) channel"
-"""In a transaction of its own, after that of the change: so nobody waits for the disk while others want to send."""
+"""In a transaction of its own, after the commit of the change: other senders would wait for its wait for the disk."""
 
 
 class Sender:
@@ -51,13 +51,13 @@ class Sender:
         if not left:
             return
         self._sent.update(dict.fromkeys(left, now))
-        # What was committed stays, so that an error now must not look like a failure of it.
+        # The change is committed, so an error here must not be reported as its failure.
         with contextlib.suppress(StorageError), autocommit(self._engine) as raw:
             raw.execute(SEND, [left])
 
 
 class Listener:
-    """Hears the notices on one channel; see `naiad.storage.base.Listener`. For one thread."""
+    """Receives the notices on one channel; see `naiad.storage.base.Listener`. For one thread."""
 
     def __init__(self, engine: Engine, channel: str) -> None:
         self._address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -70,7 +70,7 @@ class Listener:
         """Wait for a notice, at most so many seconds; return whether there was one.
 
         Raises:
-            StorageError: none can be heard now; the next call tries again.
+            StorageError: none can be received now; the next call tries again.
         """
         began = clock.monotonic()
         if self._connection is None and began < self._retry_at:
@@ -98,7 +98,7 @@ class Listener:
         Raises:
             psycopg.Error: that is not possible.
         """
-        # Not from the pool, whose connections are for statements; probes tell one that was cut off from a quiet one.
+        # Not from the pool, whose connections are for statements; keepalives detect a connection that was cut off.
         connection = psycopg.connect(
             self._address,
             autocommit=True,

@@ -282,7 +282,7 @@ class Objects:
         with contextlib.suppress(FileNotFoundError):
             return path.read_bytes()
         data = self.get(name, start, stop - start)
-        # A copy saves the next request alone: whoever asks gets the bytes of a full disk too.
+        # A copy only saves the next request: the bytes are returned although the disk is full.
         with contextlib.suppress(OSError):
             with _hidden(path) as hidden:
                 hidden.write_bytes(data)

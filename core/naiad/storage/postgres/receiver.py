@@ -88,7 +88,7 @@ where has_grown or not exists (
 ) order by run, name
 on conflict (run, name) do update set state = excluded.state, seen_at = excluded.seen_at
 """
-"""A repeat, as of `naiad sync --verify`, is no news of a writer, from whose last news gc counts the age of its data."""
+"""An end that is repeated, as by `naiad sync --verify`, leaves `seen_at`, from which gc counts the age of data."""
 DUE_NOW = """
 insert into naiad.due (run, at) select number, now() from naiad.run where number = any(%s) order by number
 on conflict (run) do update set at = now()
@@ -117,7 +117,7 @@ with pages as materialized (select repeat('x', 8192) from generate_series(1, 256
 It needs no table, leaves nothing behind, and is not in the write-ahead log. It takes some 5 ms.
 """
 ROOM_SECONDS = 2.0
-"""For how long the result of that counts: requests for the readiness need no token, and may be many."""
+"""How long the result is reused: requests for the readiness need no token, and may be many."""
 
 
 class Positions:
@@ -132,7 +132,7 @@ class Positions:
         self._lock = threading.Lock()
 
     def of(self, files: Collection[tuple[RunId, str]]) -> dict[RunId, dict[str, Position]]:
-        """Return those of some files that are known, by run."""
+        """Return the known positions of some files, by run."""
         found: dict[RunId, dict[str, Position]] = {}
         with self._lock:
             known = [(run, file, self._known.get((run, file))) for run, file in files]
@@ -142,7 +142,7 @@ class Positions:
         return found
 
     def note(self, changed: Mapping[tuple[RunId, str], Position], wrong: Collection[tuple[RunId, str]]) -> None:
-        """Remember new ones, and forget wrong ones."""
+        """Remember new positions, and forget wrong ones."""
         with self._lock:
             for key in (*wrong, *changed):
                 self._known.pop(key, None)
@@ -256,7 +256,7 @@ class Receiver:
         return self._containers.add_project(project, key)
 
     def forget(self, run: RunId) -> None:
-        """Drop the knowledge of a container that was deleted."""
+        """Remove a container that was deleted from the memory of this process."""
         self._containers.forget(run)
 
     # Bytes
@@ -388,7 +388,7 @@ class Receiver:
         writers: Collection[tuple[RunId, str]],
         grown: Collection[tuple[RunId, str]],
     ) -> set[RunId]:
-        """Note that writers have ended; return the runs of which one has, with all its files there.
+        """Note that writers have ended; return the runs with one whose files are complete.
 
         Args:
             numbers: of the runs.
@@ -419,7 +419,7 @@ class Receiver:
         return ended
 
     def _put(self, server: Calls, taken: Sequence[Piece]) -> tuple[str, list[tuple[int, int, int]]]:
-        """Put pieces into one object; return its name with place, length and crc of each. No name: it is away."""
+        """Put pieces into one object; return its name, empty if objects are away, and place, length and crc of each."""
         name = f"inbox/{clock.now() // 3600:.0f}/{os.urandom(8).hex()}"
         places, data = [], bytearray()
         for piece in taken:
@@ -438,12 +438,12 @@ class Receiver:
     # Content of files
 
     def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
-        """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
+        """Return those of some SHA-256, with sizes, whose content a project has sent, and keep it from being freed."""
         return self._sent.of(project, wanted)
 
     @contextlib.contextmanager
     def content(self, project: str, sha256: str) -> Iterator[Content]:
-        """Take in content. It is there when the block ends, and is not when it raises.
+        """Receive content: it is stored when the block ends, and is not if the block raises.
 
         Raises:
             NaiadValueError: another content was written than that of the hash.
@@ -547,7 +547,7 @@ class Receiver:
         return self._objects.get(blob_name(sha256))
 
     def foreign_content(self, project: str, names: Collection[str]) -> list[str]:
-        """Return which content is here, of some SHA-256, that another project has sent and this one has not."""
+        """Return those of some SHA-256 whose content another project has sent and this one has not."""
         with transaction(self._engine) as raw:
             rows = raw.execute(FOREIGN, [[*names], project]).fetchall()
         return [sha256 for (sha256,) in rows]

@@ -144,11 +144,11 @@ class Registrar:
         self._known[known[1].run.uid] = known
 
     def forget(self, run: RunId) -> None:
-        """Drop the knowledge of a container that was deleted."""
+        """Remove a container that was deleted from the memory of this process."""
         self._known.pop(run.uid, None)
 
     def forget_all(self) -> None:
-        """Drop the knowledge of all containers: the database was set back."""
+        """Remove all containers from the memory of this process: the database was set back."""
         self._known.clear()
 
     def add_project(self, project: str, key: str | None = None) -> str:

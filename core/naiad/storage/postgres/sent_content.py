@@ -64,7 +64,7 @@ class SentContent:
         self._objects = objects
 
     def of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
-        """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
+        """Return those of some SHA-256, with sizes, whose content a project has sent, and keep it from being freed."""
         with transaction(self._engine) as raw:
             rows = raw.execute(
                 "update naiad.content set made_at = now() where project = %s and sha256 = any(%s) "

@@ -106,7 +106,7 @@ class Upkeep:
                     yield name, found
 
     def arrivals(self) -> Mapping[str, datetime.datetime]:
-        """Return when each container was heard of last, by uid and by the clock of the database.
+        """Return the time of the last sign of life of each container, by uid and the clock of the database.
 
         Raises:
             StorageError: the database cannot be used now.
@@ -115,7 +115,7 @@ class Upkeep:
             return dict(raw.execute(ARRIVALS).fetchall())
 
     def backup(self) -> float | None:
-        """Return the time at which the last backup that was noted began; None if none was.
+        """Return the time at which the last noted backup began; None if there is none.
 
         Raises:
             StorageError: the database cannot be used now.
@@ -134,7 +134,7 @@ class Upkeep:
             raw.execute("update naiad.about set backed_up_at = to_timestamp(%s)", [began])
 
     def collect(self, days: float | None = None, *, is_dry: bool = False) -> list[tuple[str, int]]:
-        """Free objects to which nothing refers, and did not for some days and since before the last backup.
+        """Free objects that nothing has referred to for some days and since before the last backup.
 
         Args:
             days: for which they stay; by default 7 if a backup is noted, else 30. With less than one, replicas and

@@ -101,7 +101,7 @@ def is_scattered(index: Index, most_points: int) -> bool:
         if head.points > most_points or head.chunks + head.packs <= SPARE_PIECES:
             return False
         projection, _head, _positions, _damages = index.load(connection)
-    # Whoever reads a series decodes all packs that have some of it, and these hold as much of all others.
+    # A reader of a series decodes all packs that have some of it, and these hold as much of all others.
     return any(
         state.pieces > MOST_ROWS * -(-state.series.count // POINTS_LIMIT) + SPARE_PIECES
         for state in projection.of_kinds([POINTS])

@@ -1,8 +1,9 @@
-"""A replay: the journal of a run that was folded before it had a remote, or that is gone, made again from its index.
+"""A replay: the journal of a run, made again from its index.
 
-The index holds every point and the op that counts at each path, with its writer and time, so one journal for each of
-its writers adds up to it again. It is deterministic: fields by id, pieces in the order in which they were folded. An
-upload that was interrupted goes on by offset, also from a copy of the folder on another machine.
+It is needed if the journal was folded before the run had a remote, or is gone. The index holds every point and the op
+that counts at each path, with its writer and time, so one journal for each of its writers adds up to it again. It is
+deterministic: fields by id, pieces in the order in which they were folded. An upload that was interrupted goes on by
+offset, also from a copy of the folder on another machine.
 
 The writers are called `index-<uid>`, and `index-<uid>-<n>` where there are several: nothing that a server has of the
 original journal can be taken for a part of it. If only some writers are replayed, because their files are gone, each is
@@ -78,7 +79,7 @@ class _Journal:
 
 
 def names_of(folder: RunDirectory, writer: str) -> tuple[str, str]:
-    """Return how the names of files begin that may be a replay of a writer: one of the whole run, one of it alone."""
+    """Return the prefixes of the files of a writer in a replay of the whole run, and in one of the writer alone."""
     return f"{PREFIX}{folder.uid}", f"{PREFIX}{writer}."
 
 
@@ -88,7 +89,7 @@ class Replay:
 
     folder: RunDirectory
     writers: tuple[str, ...]
-    """Those whose journals are made again; none: all of the run."""
+    """The writers whose journals are made again; empty: all writers of the run."""
     hidden: tuple[Path, ...]
     _is_begun: bool = False
     """Whether some of the files may be shown."""
@@ -98,7 +99,7 @@ class Replay:
         return all(path.exists() for path in self.hidden)
 
     def show(self) -> list[Path]:
-        """Put the files in the place of all others of these writers in the outbox, and return them.
+        """Replace all other files of these writers in the outbox by these, and return their paths.
 
         It is called under the lock of the run.
 
@@ -109,13 +110,13 @@ class Replay:
         hidden = [f".{begin}" for begin in begins]  # of a process that was killed, or makes the same just now
         originals = [f"{name}." for name in self.writers]
         self._is_begun = True
-        # Never both at a time, or a program that goes on with the run would ship both. If this is killed in between, it
-        # is repeated: nothing is shipped of a replay as long as some of its files are hidden.
+        # The other files are removed first, or a program that goes on with the run would ship both. If the process is
+        # killed in between, this is repeated: nothing is shipped of a replay while some of its files are hidden.
         outbox.discard(self.folder, (*originals, *begins, *hidden), but=self.hidden)
         return [_show(path) for path in self.hidden]
 
     def discard(self) -> None:
-        """Remove the files, unless `show` has begun: some without the rest would be shipped as the whole."""
+        """Remove the files, unless `show` has begun: the rest of them would be shipped as the whole."""
         for path in () if self._is_begun else self.hidden:
             with contextlib.suppress(OSError):  # then the next replay of these writers removes it
                 path.unlink()
@@ -124,12 +125,12 @@ class Replay:
 def make_replay(folder: RunDirectory, writers: Collection[str] = ()) -> Replay:
     """Write the journal of an index into the outbox of the run, under hidden names.
 
-    It may take minutes, and needs no lock: it reads one state of the index, and changes nothing that is there. Whoever
-    shows the files has to look whether the run is still as it was.
+    It may take minutes. It needs no lock, since it reads one state of the index and changes no file that exists. The
+    caller has to check that the run has not changed before it shows the files.
 
     Args:
         folder: of the run.
-        writers: those whose journals are made again; none: all.
+        writers: those whose journals are made again; empty: all.
 
     Raises:
         DamagedData: the index is damaged; `naiad repair` saves the rest.
@@ -165,7 +166,7 @@ def make_replay(folder: RunDirectory, writers: Collection[str] = ()) -> Replay:
 
 
 def _journals(folder: RunDirectory, projection: Projection, writers: Collection[str]) -> dict[str, _Journal]:
-    """Return an empty journal for each writer; their names sort as those of the writers do."""
+    """Return an empty journal for each writer, under names in the order of the writers."""
     # Between writers the name decides where times are equal, so the new names sort as the old ones.
     known = sorted(projection.writers)
     names = {
@@ -398,7 +399,7 @@ def _write(folder: RunDirectory, journal: _Journal, made_by: str) -> Iterator[Pa
 
 
 def _numbered(ops: list[Op]) -> tuple[list[Op], npt.NDArray[np.uint32]]:
-    """Number the definitions in their order, as a deletion counts them; the new numbers by the provisional ones."""
+    """Number the definitions in order, as a deletion counts them; return new numbers by provisional ones too."""
     defined = [op.fid for op in ops if isinstance(op, Define)]
     numbers = np.zeros(len(defined) + 1, np.uint32)
     numbers[defined] = np.arange(1, len(defined) + 1)

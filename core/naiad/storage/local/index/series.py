@@ -270,7 +270,7 @@ def read_texts(
     rows = _merged_texts(by_writer)
     try:
         texts = [row[2].decode("utf-8", "surrogatepass") for row in rows]
-    except UnicodeDecodeError as error:  # a crc only vouches for whoever wrote it
+    except UnicodeDecodeError as error:  # its crc is right: it was written so
         raise refuse(state.path, INDEX, f"one of its texts is none: {error}") from error
     return [row[0] for row in rows], texts, [row[1] for row in rows]
 

@@ -549,8 +549,8 @@ class Snapshot:
             return  # sealed, and still by the same seal
         inode = _inode(self._index_path)
         if (stamp, inode) != (self._seal_stamp, self._inode) or (self._index and self._index.engine.has_moved()):
-            # It is another file, or has changed since a copy was opened, or nobody writes it any more, and it is opened
-            # in another way.
+            # It is another file, or has changed since a copy was opened, or is written no more and opened in another
+            # way.
             self._close_index()
             self._folds = None
         if stamp != self._seal_stamp:
@@ -630,7 +630,7 @@ class Snapshot:
                     f"The index {self.folder.index} cannot be opened: {error}.", filename=str(self.folder.index)
                 ) from error
             if _stamp(self.folder) != self._seal_stamp:
-                raise _Moved from error  # somebody began to write what was opened as finished
+                raise _Moved from error  # a process began to write the run that was opened as finished
             raise self.damage(path, self.folder.index.name, str(error)) from error
 
     def _check_seal(self, stamp: object) -> None:

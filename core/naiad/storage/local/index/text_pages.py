@@ -95,7 +95,7 @@ class TextPages:
             if low < high:
                 try:
                     steps, texts, times = piece.rows(low, high) if piece is not None else _columns(self._late[low:high])
-                except UnicodeDecodeError as error:  # a crc only vouches for whoever wrote it
+                except UnicodeDecodeError as error:  # its crc is right: it was written so
                     raise self._refuse(self._path, INDEX, f"one of its texts is none: {error}") from error
                 found.steps.extend(steps)
                 found.texts.extend(texts)

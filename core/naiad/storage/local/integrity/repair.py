@@ -184,7 +184,7 @@ def _take_over(folder: RunDirectory) -> int:
     for writer in silent:
         try:
             os.rename(folder.journal / (writer + LEASE), folder.journal / (writer + TAKEN))
-        except FileNotFoundError:  # somebody deleted the lease
+        except FileNotFoundError:  # the lease was deleted
             (folder.journal / (writer + TAKEN)).touch()
     if silent:
         sync_folder(folder.journal)

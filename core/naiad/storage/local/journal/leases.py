@@ -1,9 +1,9 @@
 """Leases of the writers of a run, and the proof that a writer is dead.
 
 A writer holds an exclusive `flock` on `journal/<writer>.lease` for as long as it lives, and touches it every 10 s. It
-is made under another name and renamed once it is locked: there is no moment at which a living writer looks dead. The
-one rule: a free lock proves a death only together with the rest of `ids.is_gone`; everything else is doubt, and
-in doubt no process removes or cuts a file of that writer.
+is created under another name and renamed once it is locked, so that a living writer never looks dead. A free lock
+proves the death of a writer only together with the other conditions of `ids.is_gone`. Without this proof, no process
+removes or cuts a file of the writer.
 
     writer                        reader                                another process
     ------                        ------                                ---------------
@@ -23,13 +23,13 @@ in doubt no process removes or cuts a file of that writer.
       close all files, go on in new ones (higher numbers, a new `open`)
       write again all files that another process took for final before they were complete (see `Journal.put_again`)
 
-The lease of a writer on another machine is held by the server that receives its journal. No process locks it: its time
-is that of the last sign of life that reached the server, and `remote` in it says when the writer has ended.
+The lease of a writer on another machine is held by the server that receives its journal. No process locks it. Its time
+is that of the last sign of life that reached the server, and its member `remote` is the state of the writer.
 
     remote writer's lease:  "alive" touched with each sign   alive for 60 s, then silent
                             "ended" some of its files are    silent, as no process may take them for complete
                                     not complete yet
-                            "dead"  all of them are          dead: whoever folds takes its files for final
+                            "dead"  all of them are          dead: a fold takes its files for final
 
 Clocks of machines differ, so signs of life are compared with the time that the file system gives to a file made now.
 """
@@ -78,7 +78,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class Liveness(msgspec.Struct, frozen=True):
-    """The knowledge about one writer.
+    """The state of one writer, as far as this process can determine it.
 
     Attributes:
         state: `alive`; `dead`, which is proven; or `silent`: no sign of life for a minute, and no proof.
@@ -132,11 +132,11 @@ class Lease:
             raise
 
     def beat(self) -> None:
-        """Show a sign of life to those whom the lock does not reach."""
+        """Touch it, as a sign of life for machines that do not see the lock."""
         os.utime(self._fd)
 
     def sync(self) -> None:
-        """Put it on the disk, once: after a power cut an empty lease would prove nothing.
+        """Sync it to the disk, once: after a power cut an empty lease would prove nothing.
 
         Raises:
             OSError: the disk reports an error.
@@ -154,7 +154,7 @@ class Lease:
             return True
 
     def release(self, directory: int) -> None:
-        """Stop being a writer: remove the file, then let the lock go."""
+        """Remove the file, then release the lock: this process is no writer any more."""
         try:
             if not self.is_gone(directory):
                 _unlink(self.name, directory)
@@ -162,24 +162,24 @@ class Lease:
             os.close(self._fd)
 
     def forget(self) -> None:
-        """Drop the descriptor: of a lease that is gone, or in a forked child, where the parent's lock stays."""
+        """Close the descriptor of a lease that is gone, or, in a forked child, of the parent, whose lock stays."""
         os.close(self._fd)
 
 
 def read_leases(journal: str | os.PathLike[str]) -> dict[str, Liveness]:
-    """The writers of a run that have a lease, that is, have not stopped in order."""
+    """Return the writers of a run with a lease: those that have not stopped in order."""
     return _leased(journal, _files(journal), {})
 
 
 def read_writers(journal: str | os.PathLike[str], known: Mapping[str, WriterState]) -> dict[str, Liveness]:
-    """The same, and those that left files there, no lease and no word of their end.
+    """Return the writers with a lease, and those with files but neither a lease nor a noted end.
 
     A lease can be deleted. Its living writer takes another within a second; until then the lock and the times of its
     other files are its signs of life.
 
     Args:
         journal: the journal folder.
-        known: the writers of the run as its projection has them; of those that are missing, less can be proven.
+        known: the writers of the run in its projection; less can be proven of a writer that is missing in it.
     """
     all_files = _files(journal)
     found = _leased(journal, all_files, known)
@@ -193,7 +193,7 @@ def read_writers(journal: str | os.PathLike[str], known: Mapping[str, WriterStat
 
 
 def read_taken(journal: str | os.PathLike[str]) -> dict[str, Liveness]:
-    """The writers that were declared dead; `dead` are those of which it is proven as well."""
+    """Return the writers that were declared dead; the state is `dead` where that is proven as well."""
     names = [writer for writer, files in _files(journal).items() if TAKEN in files and SUFFIX not in files]
     return {writer: found for writer in names if (found := read_lease(journal, writer, TAKEN))}
 
@@ -206,7 +206,7 @@ def may_be_written(leases: dict[str, Liveness]) -> bool:
 def read_lease(
     journal: str | os.PathLike[str], writer: str, suffix: str = SUFFIX, *, is_ended: bool = False
 ) -> Liveness | None:
-    """The state of the writer behind a lease file; None when the file has gone meanwhile.
+    """Return the state of the writer of a lease file; None if the file is gone meanwhile.
 
     `is_ended` is true if it stopped in order: then only the removal of its lease failed.
     """
@@ -244,9 +244,9 @@ def read_lease(
 
 
 def hold_remote(journal: Path, writer: str, state: str = "alive", *, is_reopened: bool = False) -> None:
-    """Note a sign of life, or the end, of a writer on another machine. Its death stays.
+    """Note the state of a writer on another machine. One that is noted as dead stays dead unless it is reopened.
 
-    `is_reopened`: bytes of it came after all, so that its files are not complete any more.
+    `is_reopened`: bytes of it came after its death was noted, so that its files are not complete any more.
 
     Raises:
         OSError: the disk reports an error.
@@ -300,7 +300,7 @@ def _leased(
 
 
 def _has_let_go(journal: str | os.PathLike[str], writer: str, facts: WriterState) -> bool:
-    """Whether a writer without a lease is gone: it holds the lock of its ops file for as long as it writes it."""
+    """Whether a writer without a lease is gone: a living one holds the lock of the ops file that it writes."""
     if not is_local(Path(journal)) or facts.host != host_name():
         return False
     # A process of an earlier boot is gone, whatever a file says of it.
@@ -322,7 +322,7 @@ def _has_let_go(journal: str | os.PathLike[str], writer: str, facts: WriterState
 
 
 def _files(journal: str | os.PathLike[str]) -> dict[str, set[str]]:
-    """By writer, the suffixes of its files."""
+    """Return the suffixes of the files of each writer."""
     try:
         names = os.listdir(journal)
     except (FileNotFoundError, NotADirectoryError):
@@ -351,7 +351,7 @@ def lock(fd: int) -> None:
 
 
 def _look_at_lock(fd: int, path: str) -> str:
-    """`held` by another process, `free`, or `unknown` where a lock keeps no second descriptor out."""
+    """Return `held` if another process has the lock, `free`, or `unknown` where locks do not exclude each other."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
@@ -382,7 +382,7 @@ def _owner(fd: int) -> Owner | None:
 
 
 def _by_signs(journal: str | os.PathLike[str], writer: str, *, is_near: bool, is_copy: bool = False) -> Liveness:
-    """`alive` for a minute after the last sign of life, then `silent`."""
+    """Return `alive` for a minute after the last sign of life of a writer, then `silent`."""
     seen = _last_sign(journal, writer)
     now = _file_system_time(Path(journal).parent.parent.parent)
     is_fresh = now - seen < SILENT_SECONDS if now is not None else _is_moving(f"{journal}/{writer}", seen)
@@ -390,7 +390,7 @@ def _by_signs(journal: str | os.PathLike[str], writer: str, *, is_near: bool, is
 
 
 def _last_sign(journal: str | os.PathLike[str], writer: str) -> float:
-    """When the writer's lease or journal was last touched; a mapped segment is, at each sync."""
+    """Return the last change of a writer's lease and journal; each sync touches a mapped segment."""
     times = [0.0]
     with contextlib.suppress(FileNotFoundError), os.scandir(journal) as entries:
         for entry in entries:
@@ -404,7 +404,7 @@ _offsets: dict[Path, tuple[float, float]] = {}  # by store: (file system's time 
 
 
 def _file_system_time(root: Path) -> float | None:
-    """The present by the clock that stamps the files of a store; None where no file can be made to find it out."""
+    """Return the time by the clock of a store's file system; None if no file can be made to read it."""
     now = monotonic()
     offset, at = _offsets.get(root, (0.0, -TIME_SECONDS))
     if now - at >= TIME_SECONDS:
@@ -430,7 +430,7 @@ _watched: dict[str, tuple[float, float]] = {}  # by writer: its last sign of lif
 
 
 def _is_moving(writer: str, seen: float) -> bool:
-    """Where the file system's time is not known: whether the last sign of life is new to this process.
+    """Whether the last sign of life is new to this process, where the file system's time is not known.
 
     At the first look there is nothing to compare with but this machine's clock.
     """

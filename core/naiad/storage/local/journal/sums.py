@@ -368,7 +368,7 @@ class _Cover:
         self.number = number
         self.upto = SEGMENT_HEADER
         self.holes: list[int] = []
-        """Records that somebody has reserved and not written, or not written yet."""
+        """Records that were reserved and not written, or not written yet."""
         self.is_done = False
         self._last: Entry | None = None  # the range that may still grow
 
