@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,15 +20,14 @@ import pytest
 from figures import Figure, folder, main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
-from bench_server import METRICS, bulk, floor_latencies, p99, peers, prepared, together, write
+from bench_server import floor_latencies
+from loads import METRICS, cpu, p99, ship, shipment, together, write
+from other_servers import others
 from postgres_server import Cluster, Moto, SeaweedFS, wait_for
 
 from naiad.container_kinds import RUN
-from naiad.query.parser import parse
 from naiad.storage.local.store import Store
-from naiad.storage.postgres.connection import CATALOG, PostgresConnection, open_database, transaction
 from naiad.storage.remote.store import RemoteStore
-from naiad.storage.sql.values import Cell, Entry, Stamp, put
 
 LOADS = ((100, 20.0, 1.0, "<= 50", "<= 0.25"), (1_000, 20.0, 2.0, "<= 100", "<= 0.6"))
 
@@ -43,110 +40,42 @@ def objects(place: Path) -> Moto:
         return Moto()
 
 
-def spent(cluster: Cluster) -> dict[int, float]:
-    """CPU seconds so far of each process of the replicas, with their workers, and of the database."""
-    roots = [each.process for each in (*cluster.replicas, cluster.postgres) if each.process is not None]
-    found: dict[int, float] = {}
-    for root in roots:
-        process = psutil.Process(root.pid)
-        for each in (process, *process.children(recursive=True)):
-            times = each.cpu_times()
-            found[each.pid] = times.user + times.system
-    return found
-
-
-def cores(before: dict[int, float], after: dict[int, float], seconds: float) -> float:
-    """Cores that were in use on average."""
-    return sum(now - before.get(pid, 0.0) for pid, now in after.items()) / seconds
+def spent(cluster: Cluster) -> float:
+    """CPU seconds so far of the replicas, with their workers, and of the database."""
+    started = (each.process for each in (*cluster.replicas, cluster.postgres))
+    return cpu(*(psutil.Process(each.pid) for each in started if each is not None))
 
 
 def under(cluster: Cluster, writers: int, seconds: float, flush: float | None) -> tuple[list[float], float]:
     """The latencies of so many writers, and the cores that they cost once all are registered."""
-    since: list[tuple[dict[int, float], float]] = []
+    since: list[tuple[float, float]] = []
     ports = [each.port for each in cluster.replicas]
     took = asyncio.run(
         write(ports, cluster.token, writers, seconds, flush, lambda: since.append((spent(cluster), time.monotonic())))
     )
     [(before, began)] = since
-    return took, cores(before, spent(cluster), time.monotonic() - began)
+    return took, (spent(cluster) - before) / (time.monotonic() - began)
 
 
 def shipped_in_bulk(cluster: Cluster, pieces: int, points: int) -> list[Figure]:
     """Two clients ship long runs at once; then all of it is folded and read."""
     cluster.empty()
-    bodies = [prepared(number, pieces, points) for number in range(2)]
+    bodies = [[*shipment(f"bulk-{number}", pieces, points)] for number in range(2)]
     ports = [each.port for each in cluster.replicas]
     before, began = spent(cluster), time.monotonic()
-    asyncio.run(together(lambda number: bulk(ports[number], cluster.token, number, bodies[number]), 2))
+    asyncio.run(together(lambda number: ship(ports[number], cluster.token, f"bulk-{number}", bodies[number]), 2))
     wall = time.monotonic() - began
     wait_for(lambda: cluster.ask("select count(*) from naiad.inbox") == [(0,)], "the folds", 300)
-    used = sum(now - before.get(pid, 0.0) for pid, now in spent(cluster).items())
+    used = spent(cluster) - before
     total = 2 * pieces * points
     [(stored,)] = cluster.ask(
         "select (select coalesce(sum(octet_length(data) + coalesce(octet_length(pyramid), 0)), 0) from naiad.run_chunk)"
         " + (select coalesce(sum(octet_length(data)), 0) from naiad.run_pack)"
     )
-    os.environ["NAIAD_API_TOKEN"] = cluster.token
-    store = RemoteStore(cluster.replicas[0].url, Store(cluster.folder / "empty"))
-    reader = store.reader(store.catalog().summaries()[0].run)
     return [
         Figure("accepted in bulk by 2 clients, folded meanwhile", "M/s", [total / wall / 1e6], ">= 1.5", is_rate=True),
         Figure("accepted and folded, a core-second of everything", "M/s", [total / used / 1e6], is_rate=True),
         Figure("bytes a point (float32 origin) in the database, with pyramids", "B", [float(stored) / total], "<= 4.5"),
-        Figure(
-            f"chart of {pieces * points / METRICS:,.0f} points, HTTP",
-            "ms",
-            times(lambda: reader.chart("metrics/m0")),
-            "<= 5",
-        ),
-    ]
-
-
-def times(call: Callable[[], object]) -> list[float]:
-    """Ten durations of a call, in milliseconds, after one that is not counted."""
-    found = []
-    for _ in range(11):
-        began = time.perf_counter()
-        call()
-        found.append(1000 * (time.perf_counter() - began))
-    return found[1:]
-
-
-def table(cluster: Cluster, runs: int, attributes: int) -> list[Figure]:
-    """A table of so many runs with so many numbers and texts each, asked through a replica."""
-    cluster.empty()
-    rng = random.Random(runs)
-    kinds = {f"params/p{each}": "float" if each % 2 else "string" for each in range(attributes)}
-    with transaction(open_database(cluster.postgres.url)) as raw:
-        for first in range(0, runs, 1000):
-            entries = []
-            for number in range(first, min(first + 1000, runs)):
-                cells: dict[tuple[str, str], Cell] = {
-                    (path, kind): rng.random() if kind == "float" else f"v{rng.randrange(100)}"
-                    for path, kind in kinds.items()
-                }
-                name, at = f"TABLE-{number + 1}", number * 1_000_000
-                entries.append(Entry(f"table-{number}", "runs", name, "table", "finished", at, Stamp("", ""), cells))
-            put(PostgresConnection(raw, CATALOG), entries)
-    with psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
-        connection.execute("vacuum analyze")
-    os.environ["NAIAD_API_TOKEN"] = cluster.token
-    catalog = RemoteStore(cluster.replicas[0].url, Store(cluster.folder / "empty")).catalog()
-    columns, narrow = ["sys/id", "params/p1"], '`params/p1`:float > 0.5 AND `params/p0`:string = "v7"'
-    asked: dict[str, Callable[[], object]] = {
-        "sort + 50": lambda: catalog.search(RUN, "table", None, sort_by="params/p1", limit=50, columns=columns),
-        "two filters + sort + 50": lambda: catalog.search(
-            RUN, "table", parse(narrow), sort_by="params/p3", limit=50, columns=columns
-        ),
-        "two columns of all": lambda: catalog.search(RUN, "table", None, columns=["params/p1", "params/p3"]),
-    }
-    [(size,)] = cluster.ask(
-        "select sum(pg_total_relation_size(oid)) from pg_class"
-        " where relnamespace = 'naiad_catalog'::regnamespace and relkind = 'r'"
-    )
-    return [
-        *(Figure(f"{runs:,} runs x {attributes}: {name}, HTTP", "ms", times(call)) for name, call in asked.items()),
-        Figure(f"{runs:,} runs x {attributes}: a cell in the catalog", "B", [float(size) / runs / attributes]),
     ]
 
 
@@ -190,15 +119,11 @@ def visible(cluster: Cluster, writers: int, seconds: float) -> list[Figure]:
     return [Figure(f"{title}: {name}", "s", took, goals[name]) for name, took in seen.items()]
 
 
-def database_of(cluster: Cluster) -> Callable[[str], str]:
-    """Return a function that makes a database beside that of the replicas."""
-
-    def made(name: str) -> str:
-        with psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
-            connection.execute(f"create database {name}")  # type: ignore[arg-type]  # a name of this file
-        return cluster.postgres.url.rpartition("/")[0] + f"/{name}"
-
-    return made
+def database_of(cluster: Cluster, name: str) -> str:
+    """Make a database beside that of the replicas, and return its address."""
+    with psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
+        connection.execute(f"create database {name}")  # type: ignore[arg-type]  # a name of this folder
+    return cluster.postgres.url.rpartition("/")[0] + f"/{name}"
 
 
 def loaded(
@@ -206,12 +131,13 @@ def loaded(
 ) -> list[Figure]:
     """So many writers at once; of a hundred also what other servers make of them."""
     took, used = under(cluster, writers, seconds, flush)
-    others = {"uvicorn that keeps nothing": floor_latencies(writers, min(seconds, 5.0), flush)}
+    beside = {"uvicorn that keeps nothing": [p99(floor_latencies(writers, min(seconds, 5.0), flush))]}
     if writers == 100:
-        others |= peers(writers, seconds / 2, flush, database_of(cluster))
+        for other in others(lambda name: database_of(cluster, f"{name}_load")):
+            beside[other.name] = [p99(other.latencies(writers, seconds / 2, flush))]
     title = f"{writers} writers x {METRICS} metrics/s, flush {flush:g} s"
     return [
-        Figure(f"{title}: p99", "ms", [p99(took)], goal, {name: [p99(each)] for name, each in others.items()}),
+        Figure(f"{title}: p99", "ms", [p99(took)], goal, beside),
         Figure(f"{title}: cores", "cores", [used], most),
         *as_shippers(cluster, writers, seconds),
     ]
@@ -238,7 +164,6 @@ def measure(quick: bool) -> list[Figure]:
                 figures += loaded(cluster, *load)
             figures += visible(cluster, *((3, 1.0) if quick else (100, 20.0)))
             figures += shipped_in_bulk(cluster, *((2, 1_000) if quick else (20, 65_536)))
-            figures += table(cluster, *((100, 4) if quick else (20_000, 20)))
         finally:
             cluster.stop()
     return figures

@@ -13,6 +13,7 @@ import pytest
 FOLDER = Path(__file__).parent
 ALONE = {
     "bench_postgres.py",
+    "bench_postgres_reads.py",
     "bench_codec.py",
     "bench_growth.py",
     "bench_importers.py",
