@@ -61,7 +61,7 @@ def sync(
 
     most = rate(limit) if limit is not None else None
     place, uids = _places(store, targets)
-    work = Sync(place.layout, url, limit=most, is_dry=is_dry, verifies=verifies)
+    work = Sync(place.layout, url, limit=most, is_dry=is_dry, verifies=verifies, announce=print_note)
     if is_watching:
         try:
             for results in watch(work, uids):
@@ -142,7 +142,7 @@ def _print(results: Sequence[Result], is_json: bool) -> None:
         if any(each.lost):
             text = f"{each.lost[0]:,} points cannot be sent, since the files that held them until then are gone"
             print_lines([f"{clean(each.id)}: {text}. They are still in this folder."])
-        if each.problem:
+        if each.problem and not each.is_left:  # that was announced once for all runs of the server
             print_note(f"{clean(each.id)}: {each.problem}")
 
 

@@ -9,6 +9,9 @@ For each run, in the order in which they were made:
                     back to a time before it: it gets a replay of the index
     ship ---------- all journal files, those of other writers that live too
     account ------- other files that are gone before the server had all of them are counted as dropped
+
+A server that does not answer gets one request of 3 s at most, and is left alone then: runs of other servers do not
+wait.
 """
 
 from __future__ import annotations
@@ -16,15 +19,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from naiad import clock
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RunId
-from naiad.errors import BeingWritten, DamagedData, NaiadError, NotAuthorized, ServerError
+from naiad.errors import BeingWritten, DamagedData, NaiadError, NotAuthorized, ServerError, ServerUnreachable
 from naiad.ops import Dropped
 from naiad.scalars import unpack_text
-from naiad.settings import Tuning
+from naiad.settings import Tuning, number
 from naiad.ship.client import Client
 from naiad.ship.shipment import Shipment, Waiting, points_in
 from naiad.ship.shipper import keep_seconds
@@ -43,8 +46,12 @@ from naiad.storage.remote.asking import ask
 
 LOCK_SECONDS = 10.0
 WATCH_SECONDS = 2.0
-EPOCH_SECONDS = 10.0
-"""For the answer of a server to which nothing else is to be sent."""
+ANSWER_SECONDS = 3.0
+"""For the first answer of a server; NAIAD_CONNECT_SECONDS changes it."""
+FRESH_SECONDS = 1.0
+"""After an answer of a server, for which it counts as there."""
+LEAST_ALONE, MOST_ALONE = 5.0, 60.0
+"""Seconds for which a server that does not answer is left alone: at first, and at most."""
 LOOK_SECONDS = 60.0
 """Between two looks at whether servers were set back."""
 TRIES = 5
@@ -76,6 +83,73 @@ class Result:
     problem: str = ""
     is_confirmed: bool = False
     """Whether the server has all of it."""
+    is_left: bool = False
+    """Whether the problem is a server that does not answer, which was announced."""
+
+
+@dataclass
+class _Server:
+    """A server of the runs here: its connection, and whether it answers."""
+
+    client: Client
+    announce: Callable[[str], object]
+    problem: ServerError | None = field(default=None, init=False)
+    """The reason for which it is left alone."""
+    due: float = field(default=0.0, init=False)
+    """The time of the next request."""
+    failures: int = field(default=0, init=False)
+    """In a row."""
+    answered_at: float = field(default=-1e9, init=False)
+    is_announced: bool = field(default=False, init=False)
+
+    def is_left_alone(self) -> bool:
+        """Whether it has not answered, and gets no request yet."""
+        return self.problem is not None and clock.monotonic() < self.due
+
+    def look(self, uid: str) -> None:
+        """Look whether it answers, unless that is clear.
+
+        Raises:
+            ServerError: it does not.
+        """
+        if self.is_left_alone():
+            assert self.problem is not None
+            raise type(self.problem)(str(self.problem), **self.problem.facts)
+        if self.problem is not None or clock.monotonic() - self.answered_at >= FRESH_SECONDS:
+            try:
+                self.ask(uid)
+            except ServerError as error:
+                self.leave_alone(error)
+                raise
+
+    def ask(self, uid: str) -> None:
+        """Send a small request that changes nothing; any answer will do, if it comes soon.
+
+        Raises:
+            ServerError: there is none.
+        """
+        try:
+            self.client.get(f"runs/{uid}/journal", seconds=number("CONNECT_SECONDS", ANSWER_SECONDS))
+        except NaiadError as error:  # also that the run is not there, or the token is refused
+            if is_silence(error):
+                raise
+        self.problem, self.answered_at = None, clock.monotonic()
+
+    def leave_alone(self, problem: ServerError) -> None:
+        """Send it nothing for a while, which grows with each time in a row."""
+        self.problem = problem
+        self.due = clock.monotonic() + min(MOST_ALONE, LEAST_ALONE * 2 ** min(self.failures, 10))
+        self.failures += 1
+        if not self.is_announced:
+            self.is_announced = True
+            self.announce(f"{problem}\nIts runs stay in this folder. Runs of other servers are sent without it.")
+
+    def note_answers(self) -> None:
+        """Note that it has answered everything."""
+        self.problem, self.failures, self.answered_at = None, 0, clock.monotonic()
+        if self.is_announced:
+            self.is_announced = False
+            self.announce(f"The server {self.client.url} answers again.")
 
 
 class Sync:
@@ -90,6 +164,7 @@ class Sync:
         is_dry: bool = False,
         verifies: bool = False,
         progress: Progress = lambda _run, _sent: None,
+        announce: Callable[[str], object] = lambda _text: None,
     ) -> None:
         """Begin.
 
@@ -100,6 +175,7 @@ class Sync:
             is_dry: only compare.
             verifies: compare the checksums of all journal files with those of the server.
             progress: called with the bytes of each request.
+            announce: called with a sentence when a server does not answer, and when it answers again.
         """
         self._store = store
         self._url = url
@@ -107,8 +183,11 @@ class Sync:
         self._is_dry = is_dry
         self._verifies = verifies
         self._progress = progress
-        self._clients: dict[str, Client] = {}
+        self._announce = announce
+        self._servers: dict[str, _Server] = {}
         self._looked_at = -1e9
+        self.is_repeated = False
+        """Whether each run is shipped again soon, so that nothing waits for a server that goes away meanwhile."""
 
     def folders(self, uids: Sequence[str] = ()) -> list[RunDirectory]:
         """Return the runs to ship: those named, else all that a server may lack, models before their versions."""
@@ -140,17 +219,34 @@ class Sync:
         return found
 
     def _epoch(self, url: str, uid: str) -> str:
-        """Return the epoch of a server; an empty text if it gives none now."""
-        client = self._client(url)
-        with contextlib.suppress(NaiadError):  # every answer has it, also that the run is not there
-            client.get(f"runs/{uid}/journal", seconds=EPOCH_SECONDS)
-        return client.epoch
+        """Return the epoch of a server, the last one if it does not answer; an empty text if it never did."""
+        server = self._server(url)
+        with contextlib.suppress(ServerError):  # every answer has it, also that the run is not there
+            server.look(uid)
+            server.note_answers()
+        return server.client.epoch
+
+    def is_away(self, folder: RunDirectory) -> bool:
+        """Whether the server of a run did not answer the last time."""
+        found = self._server_of(folder)
+        return found is not None and found.problem is not None
+
+    def is_left_alone(self, folder: RunDirectory) -> bool:
+        """Whether the server of a run did not answer, and gets no request yet."""
+        found = self._server_of(folder)
+        return found is not None and found.is_left_alone()
+
+    def _server_of(self, folder: RunDirectory) -> _Server | None:
+        """Return the server of a run, if there was a request to it."""
+        with contextlib.suppress(DamagedData):
+            remote = read_remote(folder)
+            return None if remote is None else self._servers.get(remote.url)
+        return None
 
     def ship(self, folder: RunDirectory) -> Result:
         """Ship one run as far as possible; a problem is part of the result."""
         sent = 0
-        remote = None
-        shipment = None
+        remote = server = shipment = None
         try:
             remote = read_remote(folder)
             is_attached = remote is None  # just now
@@ -159,26 +255,46 @@ class Sync:
                 return Result(
                     folder.uid, folder.uid, "", 0, Waiting(0, 0), problem="it has no server; name one by --to"
                 )
-            client = self._client(remote.url)
-            shipment = Shipment(folder, remote, client, is_whole=True, is_dry=self._is_dry, pace=self._pace(folder))
+            server = self._server(remote.url)
+            shipment = Shipment(
+                folder, remote, server.client, is_whole=True, is_dry=self._is_dry, pace=self._pace(folder)
+            )
             if self._is_dry:
+                if remote.uid:
+                    server.look(remote.uid)
                 return self._compared(shipment)
+            server.look(remote.uid or folder.uid)
             shipment.register()
             # After the registration, since it makes this process a writer of the run, and its ops are to be shipped
             # too.
             self._settle(folder)
             problem = "" if is_attached else self._replay(shipment)
-            sent = self._sent(shipment)
+            sent = self._sent(shipment, server)
             lost = self._account(shipment)
             # Losses are noted as an op of the run, which has to be shipped as well.
             if any(lost):
-                sent += self._sent(shipment)
+                sent += self._sent(shipment, server)
             if self._verifies:
                 verify(shipment)
         except (NaiadError, OSError) as error:
             waiting = Waiting(0, 0) if shipment is None else shipment.waiting()
-            return self._result(folder, remote, sent, waiting, str(error))
+            is_left = server is not None and self._leaves_alone(server, error)
+            return self._result(folder, remote, sent, waiting, str(error), is_left=is_left)
+        server.note_answers()
         return self._finished(shipment, sent, lost, problem)
+
+    def _leaves_alone(self, server: _Server, problem: Exception) -> bool:
+        """Whether a server is left alone after a problem."""
+        if server.is_left_alone():
+            return True
+        if not isinstance(problem, ServerError) or not is_silence(problem):
+            return False
+        if self.is_repeated:
+            server.leave_alone(problem)
+            return True
+        # It answered a moment ago, and this run may be the reason: the next one looks.
+        server.answered_at = -1e9
+        return False
 
     def _finished(self, shipment: Shipment, sent: int, lost: tuple[int, int], problem: str) -> Result:
         refused = [f"{name}: {reason}" for name, reason in sorted(shipment.refused.items())]
@@ -191,9 +307,11 @@ class Sync:
             shipment.folder.uid, remote.id, remote.url, sent, waiting, lost, problem, is_whole and not problem
         )
 
-    def _result(self, folder: RunDirectory, remote: Remote | None, sent: int, waiting: Waiting, problem: str) -> Result:
+    def _result(
+        self, folder: RunDirectory, remote: Remote | None, sent: int, waiting: Waiting, problem: str, *, is_left: bool
+    ) -> Result:
         name, url = (remote.id or folder.uid, remote.url) if remote is not None else (folder.uid, self._url or "")
-        return Result(folder.uid, name, url, sent, waiting, problem=problem)
+        return Result(folder.uid, name, url, sent, waiting, problem=problem, is_left=is_left)
 
     def _compared(self, shipment: Shipment) -> Result:
         """Compare without changing anything, here or there."""
@@ -206,8 +324,10 @@ class Sync:
             is_confirmed=bool(remote.uid) and not waiting.bytes,
         )  # fmt: skip
 
-    def _client(self, url: str) -> Client:
-        return self._clients.setdefault(url, Client(url))
+    def _server(self, url: str) -> _Server:
+        if url not in self._servers:
+            self._servers[url] = _Server(Client(url), self._announce)
+        return self._servers[url]
 
     def _pace(self, folder: RunDirectory) -> Callable[[int], None]:
         def pace(size: int) -> None:
@@ -228,7 +348,7 @@ class Sync:
         """
         if self._url is None:
             return None
-        remote = _facts(folder, self._client(self._url).url)
+        remote = _facts(folder, self._server(self._url).client.url)
         if self._is_dry:
             return remote
         with folder.lock(LOCK_SECONDS):
@@ -306,7 +426,7 @@ class Sync:
 
     # Shipping
 
-    def _sent(self, shipment: Shipment) -> int:
+    def _sent(self, shipment: Shipment, server: _Server) -> int:
         """Ship everything that is there, and return how many bytes that was.
 
         Raises:
@@ -316,10 +436,13 @@ class Sync:
         shipment.look_again()
         while True:
             try:
+                if failures:  # a server that hangs would otherwise take the time of a large request each time
+                    server.ask(shipment.remote.uid)
                 done = shipment.step()
             except ServerError as error:
                 failures += 1
-                if not _may_pass(error) or failures >= TRIES:
+                is_left = self.is_repeated and isinstance(error, ServerUnreachable)
+                if is_left or not _may_pass(error) or failures >= TRIES:
                     raise
                 clock.sleep(min(LONGEST_WAIT, getattr(error, "retry_after", None) or 0.5 * 2**failures))
                 continue
@@ -372,9 +495,15 @@ def verify(shipment: Shipment) -> None:
 def watch(sync: Sync, uids: Sequence[str] = (), stopped: threading.Event | None = None) -> Iterator[list[Result]]:
     """Ship again and again, and yield the results of each round, those of runs with news only."""
     ends = stopped or threading.Event()
+    sync.is_repeated = True
+    left: set[str] = set()
     while not ends.is_set():
-        done = [sync.ship(folder) for folder in sync.folders(uids)]
-        yield [each for each in done if each.sent or each.problem or any(each.lost)]
+        # Those of a server that is away come last, as it may be asked again.
+        found = sorted(sync.folders(uids), key=sync.is_away)
+        done = [sync.ship(folder) for folder in found if folder.uid not in left or not sync.is_left_alone(folder)]
+        yield [each for each in done if each.sent or any(each.lost) or (each.problem and each.uid not in left)]
+        left.difference_update(each.uid for each in done if not each.is_left)
+        left.update(each.uid for each in done if each.is_left)
         ends.wait(WATCH_SECONDS)
 
 
@@ -406,6 +535,11 @@ def _being_written(folder: RunDirectory) -> BeingWritten:
 def _state(folder: RunDirectory) -> tuple[object, ...]:
     """Return how far the files of a run are folded, and which are not; any writer that comes changes that."""
     return Fold(folder).known_positions(), [file.name for file in list_journal(folder.journal)]
+
+
+def is_silence(error: NaiadError) -> bool:
+    """Whether a server did not answer, or another one answered in its place that it does not."""
+    return isinstance(error, ServerUnreachable) or getattr(error, "status", 0) in (502, 503, 504)
 
 
 def _may_pass(error: ServerError) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -575,6 +577,80 @@ def test_server_that_is_away_leaves_everything_and_exits_with_one(cli: Cli, url:
 
     assert 1 == result.exit_code
     assert "cannot be reached" in rows(result)[0]["problem"]
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        yield listening
+
+
+def address_of(listening: socket.socket) -> str:
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def connections_to(listening: socket.socket) -> int:
+    """How many connections have come since the last look."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listening.accept()[0].close()
+            count += 1
+    return count
+
+
+def test_servers_that_do_not_answer_are_asked_once_and_hold_up_no_other_one(
+    url: str, served: Server, silent: socket.socket, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hangs and one is killed, until it comes back."""
+    monkeypatch.setattr("naiad.ship.sync.LEAST_ALONE", 3600.0)  # no test takes so long
+    monkeypatch.setattr("naiad.ship.sync.MOST_ALONE", 10_000.0)
+    killed = Server(tmp_path / "killed").start("--init")
+    away = f"http://127.0.0.1:{killed.port}"
+    first = naiad.init_run(store=away, project="away", mode="offline")
+    [naiad.init_run(store=address_of(silent), project="silent", mode="offline").stop() for _ in range(2)]
+    last = naiad.init_run(store=away, project="away", mode="offline")
+    run = naiad.init_run(store=url, project="there", mode="offline")
+    killed.kill()
+    announced: list[str] = []
+    rounds = watch(Sync(Layout(store), announce=announced.append))
+    begun = {each.uid: each for each in next(rounds)}
+    asked = connections_to(silent)
+    arrived = []
+    for value in (1.0, 2.0):
+        run["loss"].append(value)
+        arrived.append([(each.uid, each.problem) for each in next(rounds)])
+    killed.start()
+    [first.stop(), last.stop()]
+    assert ([(run._run.uid, "")] * 2, 1, 0) == (arrived[0] + arrived[1], asked, connections_to(silent))
+    assert [(away, 1), (address_of(silent), 1)] == [
+        (each, "".join(announced).count(each)) for each in (away, address_of(silent))
+    ]
+    assert 5 == len(begun)
+    monkeypatch.setattr("naiad.clock.monotonic", lambda: time.monotonic() + 3601)
+    monkeypatch.setenv("NAIAD_API_TOKEN", killed.token)  # which the other server refuses
+    back = {each.uid: each.problem for each in next(rounds) if each.uid != run._run.uid}
+    again = connections_to(silent)
+    monkeypatch.setattr("naiad.clock.monotonic", lambda: time.monotonic() + 2 * 3601)
+    next(rounds)
+    run.stop()
+    killed.kill()
+
+    assert ({first._run.uid: "", last._run.uid: ""}, 1) == (back, again)
+    assert 0 == connections_to(silent), "it is left alone for longer each time"
+    assert [f"The server {away} answers again."] == announced[2:]
+
+
+def test_address_that_does_not_answer_is_named_once_for_all_its_runs(url: str, silent: socket.socket, cli: Cli) -> None:
+    [naiad.init_run(store=address_of(silent), project="silent", mode="offline").stop() for _ in range(3)]
+    log("beside", store=url, mode="offline")
+    done = cli("sync")
+    states = [line.split("\t")[4].strip() for line in done.stdout.splitlines()]
+
+    assert (1, ["failed"] * 3 + ["confirmed"]) == (done.exit_code, states), done.output
+    assert (1, 1) == (done.stderr.count(address_of(silent)), connections_to(silent)), done.stderr
 
 
 def test_runs_are_named_by_id_and_folder(url: str, cli: Cli, tmp_path: Path) -> None:
