@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -631,6 +632,52 @@ def test_first_fold_without_hard_links_is_complete(
 
     assert [(1, 0.0), (2, 1.0), (3, 0.0)] == points_of(folder, "loss")
     assert [] == [*folder.path.glob(".run.db.*")]
+
+
+REPLACES_LATE = """
+import errno, os, sys
+from pathlib import Path
+from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.journal.files import Source, list_journal
+from naiad.storage.local.layout import RunDirectory
+folder = RunDirectory(Path(sys.argv[1]))
+rename = Path.rename
+def refuse(*given, **options):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+def rename_late(*given):
+    print("late", flush=True)
+    sys.stdin.readline()
+    return rename(*given)
+os.link, Path.rename = refuse, rename_late
+Fold(folder).fold([Source(file, False) for file in list_journal(folder.journal)])
+"""
+
+
+def test_first_fold_without_hard_links_replaces_no_index_with_a_fold_in_it(
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process removes the journal after its fold, and nothing else has those points."""
+
+    def refuse(*_given: object, **_options: object) -> None:  # as above
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    writer = Writer.open(folder)
+    put(writer, "loss", [1, 2, 3])
+    writer.journal.close()
+    late = subprocess.Popen(
+        [sys.executable, "-c", REPLACES_LATE, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert late.stdout is not None
+    assert b"late\n" == late.stdout.readline()
+    monkeypatch.setattr(os, "link", refuse)
+    folding = threading.Thread(target=fold, args=[folder], kwargs={"is_final": True})
+    folding.start()
+    folding.join(0.5)  # it waits for the other process, or is done
+    late.communicate(b"go on\n")
+    folding.join()
+
+    assert 0 == late.returncode
+    assert [(1, 0.0), (2, 1.0), (3, 2.0)] == points_of(folder, "loss")
 
 
 def test_first_fold_that_fails_leaves_nothing(

@@ -55,10 +55,10 @@ from naiad.storage.local.index.rows import (
 )
 from naiad.storage.local.index.states import DELETED, FieldState
 from naiad.storage.local.journal.frames import are_valid
-from naiad.storage.local.layout import RunDirectory, newer_format
+from naiad.storage.local.layout import RunDirectory, newer_format, take_lock
 from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection, Statement
-from naiad.storage.sql.database import Database, finish_new, open_new, unchanged
+from naiad.storage.sql.database import BUSY_SECONDS, Database, finish_new, open_new, unchanged
 
 UNKNOWN = -1
 """The `folds` of an index whose head is damaged."""
@@ -652,14 +652,26 @@ def _put_in_place(hidden: Path, folder: RunDirectory) -> None:
         if error.errno not in (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP):
             raise
         # Without hard links a rename may replace one that another process makes in this moment. So each puts an empty
-        # one there, with which nothing is lost.
+        # one there, with which nothing is lost, and only one at a time: the other may have folded into its own already.
         _remove_with_logs(hidden)
         Index(folder, open_new(hidden)).create()
         finish_new(hidden)
-        if not folder.index.exists():
-            hidden.rename(folder.index)
-            sync_folder(folder.path)
+        with holding_forks(), _held(folder.path):
+            if not folder.index.exists():
+                hidden.rename(folder.index)
+                sync_folder(folder.path)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder.index)) from error
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Keep other processes from putting an index into a folder meanwhile, where the file system has locks."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        take_lock(fd, BUSY_SECONDS, path)
+        yield
+    finally:
+        os.close(fd)
 
 
 def remove_unfinished(folder: RunDirectory) -> None:
