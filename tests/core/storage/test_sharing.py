@@ -485,6 +485,14 @@ assert os.stat(f"{folder.index}-journal").st_size
 look()
 look()
 """
+WITHOUT_A_PLACE_FOR_COPIES = """
+ask(b"hold")
+tempfile.tempdir = "/nowhere"
+try:
+    look()
+except naiad.errors.StorageError as error:
+    found.append(str(error).partition("run.db ")[2][:40])
+"""
 
 
 @pytest.mark.parametrize(
@@ -494,10 +502,11 @@ look()
         pytest.param(LOAD_BESIDE_A_FOLD, [200], 0, id="loads beside a fold"),
         pytest.param(COPY_BESIDE_A_FOLD, [20_200], 2, id="copies beside a fold"),
         pytest.param(AFTER_A_DEATH, [100, 100], 1, id="reads after a death"),
+        pytest.param(WITHOUT_A_PLACE_FOR_COPIES, ["cannot be copied into a temporary folder"], 0, id="cannot copy"),
     ],
 )
 def test_run_that_another_user_writes_is_read_whole_without_permission_to_write(
-    shared: Path, as_user: As, program: str, found: list[int], copies: int
+    shared: Path, as_user: As, program: str, found: list[object], copies: int
 ) -> None:
     """Without a lock that keeps them apart, folds change the index and its log while they are read or copied."""
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

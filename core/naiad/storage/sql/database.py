@@ -253,13 +253,27 @@ def _connect_apart(path: Path) -> tuple[sqlite3.Connection, States, bool]:
     """Connect to an index that others may write and this user may not, so that no lock keeps the two apart.
 
     SQLite reads a log, which a fold or a killed run leaves, only where it may create a file. So it is read with a copy.
+
+    Raises:
+        StorageError: there is no room for the copy.
+        PermissionError: this user may not read the log.
     """
     for _ in range(MOST_COPIES):
         states = _states(path)
         if not any(log and log[1] for log in states[1:]):
             return _connect_alone(path), states, False
-        with contextlib.suppress(FileNotFoundError):  # the fold ended meanwhile
+        try:
             copy, states, is_settled = _connect_to_copy(path)
+        except PermissionError:
+            raise
+        except OSError as error:
+            if states == _states(path):  # else the fold ended meanwhile
+                raise StorageError(
+                    f"The index {path} cannot be copied into a temporary folder, which is needed to read it without "
+                    f"permission to write: {error}.",
+                    errno=error.errno, filename=str(path),
+                ) from error  # fmt: skip
+        else:
             if is_settled:
                 return copy, states, True
             copy.close()
