@@ -53,6 +53,17 @@ def test_run_is_copied_with_its_files_under_its_id(cli: Cli, store: Path, there:
         assert "P-1" == run.id or "P-3" == run.id
 
 
+def test_index_that_was_never_finished_is_not_copied(cli: Cli, store: Path, there: Path) -> None:
+    """A process that was killed in the first fold of the run has left it."""
+    begin(1)
+    (run,) = (store / "runs").iterdir()
+    (run / ".run.db.1234-abcd").write_bytes(b"half")
+    result = cli("copy", "P-1", "--to", str(there))
+
+    assert 0 == result.exit_code, result.stderr
+    assert [] == [path.name for path in (there / "runs" / run.name).iterdir() if path.name.startswith(".")]
+
+
 def test_copying_again_changes_nothing(cli: Cli, store: Path, there: Path) -> None:
     begin(1)
     cli("copy", "P-1", "--to", str(there))

@@ -378,6 +378,14 @@ def test_store_that_may_only_be_read_can_be_read_whole(shared: Path, as_user: As
     succeed(command(EVE, shared, "verify"))
     refused = as_user(EVE, "naiad.init_run(with_id='P-1', store=store)['x'].append(1.0)")
     assert "StoreNotWritable" in refused.stderr
+    hers = shared.parent / "hers"
+    hers.mkdir()
+    hers.chmod(0o777)
+    succeed(command(EVE, shared, "copy", "P-1", "--to", str(hers / "st")))
+    read = "print(len(naiad.init_run(with_id='P-1', store=store, mode='read-only')['loss'].fetch_values()))"
+    count = succeed(run_as(EVE, PRELUDE + read, "002", str(hers / "st"), cwd=hers))
+    assert ("2\n" if program is BEGINS else "10000\n") == count
+    succeed(run_as(EVE, "from naiad.cli import main; main()", "--store", str(hers / "st"), "verify", cwd=hers))
     assert before == sorted((path, path.stat().st_mtime_ns) for path in (shared / "st").rglob("*"))
 
 

@@ -73,6 +73,40 @@ def copy_all(source: Store, target: Store, runs: Sequence[RunId], *, is_renumber
         yield _copy(source.directory(run), target, name, is_renumbered)
 
 
+@contextlib.contextmanager
+def _undisturbed(folder: RunDirectory, name: str) -> Iterator[None]:
+    """Keep others from going on with a container meanwhile; a user who may not write its folder looks whether one did.
+
+    Raises:
+        BeingWritten: one did.
+    """
+    with contextlib.ExitStack() as stack:
+        before = None
+        try:
+            stack.enter_context(folder.lock(LOCK_SECONDS))
+        except OSError:
+            if os.access(folder.path, os.W_OK):
+                raise
+            before = _states(folder)
+        yield
+        if before is not None and before != _states(folder):
+            raise _being_written(folder, name)
+
+
+def _states(folder: RunDirectory) -> dict[str, tuple[int, int, int]]:
+    """Return the inode, size and time of change of each file of a container."""
+    found = {}
+    for place, _folders, files in os.walk(folder.path):
+        for file in files:
+            state = os.stat(os.path.join(place, file))
+            found[os.path.join(place, file)] = state.st_ino, state.st_size, state.st_mtime_ns
+    return found
+
+
+def _being_written(folder: RunDirectory, name: str) -> BeingWritten:
+    return BeingWritten(f"{folder.kind.title} {name} is being written.\nStop it first.", run_id=name)
+
+
 def _copy(folder: RunDirectory, target: Store, name: str, is_renumbered: bool) -> Copied:
     import shutil  # late: it loads many modules, and a store is opened far more often than a run is copied
 
@@ -82,14 +116,16 @@ def _copy(folder: RunDirectory, target: Store, name: str, is_renumbered: bool) -
     hidden = there.path.with_name(f"{HIDDEN}{folder.uid}-{ids.new_writer_id()}")
     hidden.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with folder.lock(LOCK_SECONDS):
+        with _undisturbed(folder, name):
             reader = Reader(folder)
             if reader.state() in ("running", "unknown"):
-                raise BeingWritten(f"{folder.kind.title} {name} is being written.\nStop it first.", run_id=name)
+                raise _being_written(folder, name)
             # Content before the folder that refers to it: a kill in between leaves files that gc frees, not
             # references to nothing.
             files, size = _copy_content(reader, folder.blobs, there.blobs)
-            shutil.copytree(folder.path, hidden, ignore=shutil.ignore_patterns(".lock"))
+            # Indexes that were never finished have names of this kind.
+            ignored = shutil.ignore_patterns(".lock", f".{folder.index.name}.*")
+            shutil.copytree(folder.path, hidden, ignore=ignored)
         project = _text(reader, "sys/project") or target.default_project()
         new = _take_id(target, there, name, project, is_renumbered)
         with contextlib.suppress(MissingField):
