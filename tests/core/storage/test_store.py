@@ -382,3 +382,17 @@ def test_tuning_that_is_no_number_is_said(store: Path, monkeypatch: pytest.Monke
 
     with pytest.raises(InvalidArgument, match="NAIAD_FOLD_RECORDS must be a number.*, not 'many'"):
         naiad.init_run(project="p")
+
+
+def test_run_that_a_client_sent_is_found_before_its_registered_id_is_written(place: Store, tmp_path: Path) -> None:
+    """It has the id of the folder it came from, by which the store here may mean another run."""
+    own, there = (naiad.init_run(store=each, project="p", git_ref=False) for each in (place.root, tmp_path / "there"))
+    own.stop()
+    there.stop()
+    uid = there._run.uid
+    shutil.copytree(tmp_path / "there" / "runs" / uid, place.root / "runs" / uid)
+    place.register.take("P-2", uid)
+    place.catalog().summaries("p")
+
+    assert "P-1" == own.id == there.id
+    assert [own._run.uid, uid] == [place.find(name).uid for name in ("P-1", "P-2")]

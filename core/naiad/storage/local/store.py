@@ -489,13 +489,15 @@ class Store(Struct, frozen=True, dict=True):
         known = {folder.uid, *(uid for uid, own in listed if own == name)}
         if len(known) > 1:  # the rows were not checked
             known &= {folder.uid, *(row.uid for row in self._listed(name))}
+            # One that a client sent a moment ago has the id of a folder there, and another one is registered for it.
+            known = {uid for uid in known if uid == folder.uid or self.register.id_of(uid) in ("", name)}
             self._refuse_several(folder.kind, name, sorted(uid for uid in known if self.layout.find(uid)))
         return folder
 
     def _has_id(self, folder: RunDirectory, name: str) -> bool:
         """Whether a container has an id, or had it before it was moved; True also if that cannot be read.
 
-        One that was begun without a server has its uid for an id, until the id that is registered here is written.
+        One that a client sent has the id of a folder there, or its uid, until the id that is registered is written.
         """
         from naiad.storage.local.reader import Reader
 
@@ -503,7 +505,10 @@ class Store(Struct, frozen=True, dict=True):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening it says so
             try:
-                is_its = reader.value("sys/id") in (name, folder.uid) or name in reader.tags(FORMER_IDS)
+                own = reader.value("sys/id")
+                # Also if it has an id of another store, or one by which this store means another run.
+                is_its = own in (name, folder.uid) or self.register.uid(_text(own)) != folder.uid
+                is_its = is_its or name in reader.tags(FORMER_IDS)
             except MissingField:
                 return "sys/id" not in reader.kinds()
             except (NaiadError, OSError):
