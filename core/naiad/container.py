@@ -8,7 +8,7 @@ import getpass
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
@@ -21,7 +21,7 @@ from naiad.fields.string_set import TAG_PATHS
 from naiad.handler import Handler
 from naiad.kinds import ATOM_OF, DERIVED, PROTECTED, SYS, TAGS
 from naiad.listing import listing
-from naiad.ops import Assign, Op, Tags
+from naiad.ops import Assign, Op, Tags, begin_time
 from naiad.session import WRITABLE_IN_SYS, Session
 from naiad.storage.base import BEGIN_SECONDS, Reservation, RunReader, RunWriter, Store
 from naiad.storage.opening import Place, locate, remove_temporary, temporary
@@ -471,15 +471,31 @@ def _restored(home: type[Container], kept: dict[str, Any]) -> Container:
     return container
 
 
-def first_ops(texts: Mapping[str, str | None], tags: Sequence[str] = (), flags: Sequence[str] = ()) -> list[Op]:
-    """Return the first ops of a container: given texts below `sys`, and unset flags."""
-    at = clock.now()
-    known = {f"sys/{name}": scalars.pack_text(text) for name, text in texts.items() if text is not None}
+def first_ops(
+    texts: Mapping[str, str | None],
+    tags: Sequence[str] = (),
+    flags: Sequence[str] = (),
+    *,
+    may_join: bool = False,
+    chosen: Collection[str] = (),
+) -> list[Op]:
+    """Return the first ops of a container: given texts below `sys`, and unset flags.
+
+    Args:
+        texts: by their names below `sys`.
+        tags: to begin with.
+        flags: names below `sys`.
+        may_join: whether a server may show later that the container has begun before; it keeps its facts then.
+        chosen: the texts that count nevertheless.
+    """
+    now = clock.now()
+    at = begin_time(now) if may_join else now
+    known = {name: scalars.pack_text(text) for name, text in texts.items() if text is not None}
     return [
-        *(Assign(path, ATOM_OF[str], text, at) for path, text in known.items()),
-        Assign("sys/creation_time", SYS["sys/creation_time"], round(at * 1e6), at),
+        *(Assign(f"sys/{name}", ATOM_OF[str], text, now if name in chosen else at) for name, text in known.items()),
+        Assign("sys/creation_time", SYS["sys/creation_time"], round(now * 1e6), at),
         *(Assign(f"sys/{name}", ATOM_OF[bool], False, at) for name in flags),
-        Tags("sys/tags", [scalars.pack_text(tag) for tag in tags], [], False, at),
+        Tags("sys/tags", [scalars.pack_text(tag) for tag in tags], [], False, now if tags else at),
         Tags("sys/group_tags", [], [], False, at),
     ]
 

@@ -193,6 +193,20 @@ encode_ops: Callable[[Sequence[Op]], bytes] = msgspec.msgpack.Encoder().encode
 decode_ops: Callable[[bytes], list[Op]] = msgspec.msgpack.Decoder(list[Op]).decode
 """Return the ops of one frame; raise msgspec.ValidationError for what is not a list of ops this release knows."""
 
+
+# A container with a name of the user's may have begun on another machine, without which a program without its server
+# takes it for a new one. Its facts then yield to those of the earlier begin: their time is one of the first second of
+# 1970, later for an earlier begin, and they precede the `Open` of their writer, whose time those that follow have.
+def begin_time(now: float) -> float:
+    """Return the time of ops that yield to all others, and to those of an earlier begin."""
+    return 1 / max(1.0, now)
+
+
+def yields(op: Op) -> bool:
+    """Whether an op has such a time."""
+    return 0 < op.at <= 1
+
+
 PLAIN: dict[Held, tuple[type, ...]] = {
     "boolean": (bool,),
     "integer": (int,),

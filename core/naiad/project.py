@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from naiad.ops import Op
     from naiad.typing import ProgressBarType
 
+PRIVATE = "priv"
+"""The visibility of a project by default."""
+
 
 class Project(Container):
     """The runs and models of one project in a store, and metadata of the project itself.
@@ -281,10 +284,11 @@ def known_projects(store: Store) -> set[str]:
     return {*store.projects().values(), *(each.name for each in found if each.name)}
 
 
-def project_ops(key: str, name: str, description: str | None = None, visibility: str = "priv") -> list[Op]:
+def project_ops(key: str, name: str, description: str | None = None, visibility: str = PRIVATE) -> list[Op]:
     """Return the first ops of a project."""
     texts = {"id": key, "project": name, "name": name, "description": description or "", "visibility": visibility}
-    return first_ops(texts)
+    chosen = ["description"] * bool(description) + ["visibility"] * (visibility != PRIVATE)
+    return first_ops(texts, may_join=True, chosen=chosen)
 
 
 init_project = Project

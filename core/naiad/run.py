@@ -224,7 +224,11 @@ class Run(Container):
             "hostname": host_name(),
             **(parent.texts() if parent else {}),
         }
-        self._enter(reservation, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
+        chosen = [name for name in ("name", "description") if facts[name] is not None] + [
+            *(parent.texts() if parent else ())
+        ]
+        ops = first_ops(texts, facts["tags"], ("failed", "trashed"), may_join=custom_run_id is not None, chosen=chosen)
+        self._enter(reservation, ops, facts)
 
     def _run_of_parent(self, place: Store, uid: str) -> RunId | None:
         """Return the run of the process that spawned this one; None if the store does not have it."""

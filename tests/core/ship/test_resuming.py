@@ -176,3 +176,72 @@ def test_run_of_the_folder_alone_is_not_taken_for_one_of_the_server(served: Serv
 
     with pytest.raises(RunNotFound, match="was not logged for"):
         naiad.init_run(with_id=own.id, mode="offline", **QUIET)
+
+
+FACTS = ("id", "name", "description", "owner", "hostname", "creation_time", "tags", "group_tags", "failed", "trashed",
+         "custom_run_id", "project")  # fmt: skip
+
+
+def facts_of(name: str) -> dict[str, Any]:
+    with naiad.init_run(with_id=name, mode="read-only") as run:
+        return {each: run[f"sys/{each}"].fetch() for each in FACTS}
+
+
+@pytest.mark.parametrize("way", ["offline", "server away", "folder", "folded folder"])
+def test_machine_that_joins_a_run_without_its_server_changes_no_facts_of_it(
+    way: str, served: Server, store: Path, tmp_path: Path
+) -> None:
+    """It has never heard of the run, and takes it for a new one until the server answers."""
+    uid = job("new", 0, place=tmp_path / "first").stdout.strip()
+    job("joined", 100, place=tmp_path / "second")
+    with naiad.init_run(with_id=uid, description="of a job", tags=["good"], **QUIET) as run:
+        run["sys/failed"] = True
+    before = facts_of(uid)
+    if "folder" in way:
+        records = "0" if way == "folded folder" else "1000"
+        done = subprocess.run(
+            [sys.executable, "-c", JOB, "joined", "200", "async"], check=False, capture_output=True, text=True,
+            env={**os.environ, "NAIAD_STORE": str(tmp_path / "third"), "NAIAD_SMALL_RUN_RECORDS": records},
+        )  # fmt: skip
+    elif way == "offline":
+        done = job("joined", 200, "offline", place=tmp_path / "third")
+    else:
+        served.kill()
+        done = job("joined", 200, place=tmp_path / "third")
+        served.start()
+    url = os.environ["NAIAD_STORE"]
+    result = CliRunner().invoke(main, ["sync", str(tmp_path / "third"), "--to", url])
+
+    assert (0, 0) == (done.returncode, result.exit_code), done.stderr + result.output
+    assert before == facts_of(uid)
+    assert [float(each) for each in range(300)] == there(uid)[0]
+
+
+def test_facts_that_a_program_gives_count_though_it_joins_without_the_server(
+    served: Server, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = job("new", 0, place=tmp_path / "first").stdout.strip()
+    before = facts_of(uid)
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "third"))
+    given: dict[str, Any] = {"name": "second", "description": "again", "tags": ["new"]}
+    naiad.init_run(custom_run_id="job", project="jobs", mode="offline", **given, **QUIET).stop()
+    result = CliRunner().invoke(main, ["sync"])
+
+    assert 0 == result.exit_code, result.output
+    assert {**before, **given, "tags": {"new"}} == facts_of(uid)
+
+
+def test_run_that_no_machine_began_with_its_server_has_the_facts_of_its_first_begin(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever order the folders arrive."""
+    times = []
+    for place in ("first", "second"):
+        monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / place))
+        run = naiad.init_run(custom_run_id="job", project="jobs", mode="offline", **QUIET)
+        times.append(run["sys/creation_time"].fetch())
+        run.stop()
+    results = [CliRunner().invoke(main, ["sync", str(tmp_path / place)]) for place in ("second", "first")]
+
+    assert [0, 0] == [each.exit_code for each in results], [each.output for each in results]
+    assert times[0] == facts_of("JOBS-1")["creation_time"]

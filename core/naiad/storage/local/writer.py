@@ -32,7 +32,7 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.file import File
-from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored, Strings
+from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored, Strings, yields
 from naiad.periodic import PeriodicThread
 from naiad.refs import FileRef
 from naiad.rewinds import MONITORING, Rewind
@@ -227,7 +227,7 @@ class Writer:
     def _say_open(self, ops: Sequence[Op]) -> None:
         name = self.journal.directory.writer
         first = Open(name, os.getpid(), ids.host_name(), ids.boot_id(), self._session, self.role, self.now())
-        self.journal.write([first, *ops])
+        self.journal.write([*filter(yields, ops), first, *(op for op in ops if not yields(op))])
 
     def now(self) -> float:
         """Return the time for an op, later than that of every earlier one."""

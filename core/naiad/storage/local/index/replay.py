@@ -41,6 +41,7 @@ from naiad.ops import (
     Strings,
     Tags,
     encode_ops,
+    yields,
 )
 from naiad.refs import ArtifactRef, FileRef
 from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
@@ -384,7 +385,7 @@ def _write(folder: RunDirectory, journal: _Journal, made_by: str) -> Iterator[Pa
         ending.append(Dropped(state.dropped_points, state.dropped_ops, state.at))
     if state.state is not None:
         ending.append(End(state.state, state.at))
-    whole = [opening, *ops, *ending]
+    whole = [*filter(yields, ops), opening, *(op for op in ops if not yields(op)), *ending]
     frames = [whole[start : start + FRAME_OPS] for start in range(0, len(whole), FRAME_OPS)]
     data = b"".join(encode_frame(number, encode_ops(frame)) for number, frame in enumerate(frames, 1))
     yield _save(folder.outbox / f"{journal.name}.000001.ops", file_header() + data, made_by)
