@@ -68,6 +68,8 @@ class ContentSender:
     def send(self, names: Collection[str]) -> set[str]:
         """Send content by its hashes, and return content on its way. Hashes of something else do no harm.
 
+        A hash without content here may be a text that was logged before the file: it is looked for again.
+
         Raises:
             ServerError: the server does not take it.
         """
@@ -83,7 +85,7 @@ class ContentSender:
             else:
                 self._in_background().add(name, sizes[name])
                 coming.add(name)
-        self._sent |= dict.fromkeys(new - coming, now)
+        self._sent |= dict.fromkeys(sizes.keys() - coming, now)
         return coming
 
     def send_bytes(self, data: bytes) -> None:

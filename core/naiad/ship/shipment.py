@@ -611,12 +611,17 @@ class Shipment:
         return sorted(different)
 
     def missing_content(self, names: Sequence[str]) -> list[str]:
-        """Return the content that the server does not have, of names of blobs here.
+        """Send the content that the server does not have, of names of blobs here, and return the part that it lacks.
 
         Raises:
             ServerError: the server cannot be reached.
         """
-        return self._content.missing(names)
+        missing = self._content.missing(names)
+        if not missing:
+            return []
+        self._content.forget()
+        self._content.send(missing)
+        return self._content.missing(missing)
 
     def note_lost(self, names: Sequence[str]) -> None:
         """Remember that files are lost, so that the loss is counted once."""

@@ -471,7 +471,7 @@ class Sync:
 
 
 def verify(shipment: Shipment) -> None:
-    """Compare counts, checksums and content of a run with the server.
+    """Compare counts, checksums and content of a run with the server, and send content again that it lacks.
 
     Raises:
         DamagedData: the server has something else.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -295,6 +296,19 @@ def test_large_upload_that_fails_is_tried_again(server: JournalServer, monkeypat
 
     assert b"m" * 10_000 in server.blobs.values()
     assert "finished" == Reader(server.run(run._run.uid)).state()
+
+
+def test_file_arrives_whose_sha_256_was_logged_before_it(server: JournalServer) -> None:
+    """The hash as a text names content that is not here yet; it is looked for again when the file names it."""
+    data = b"weights" * 1000
+    name = hashlib.sha256(data).hexdigest()
+    run = naiad.init_run(store=server.url)
+    run["checksum"] = name
+    run.sync(remote=True)
+    run["model"].upload(File.from_content(data, extension="bin"))
+    run.stop()
+
+    assert data == server.blobs.get(name)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

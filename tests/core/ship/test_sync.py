@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -750,6 +751,19 @@ def test_verify_compares_confirmed_files_of_the_outbox_too(
     found = cli("sync", place, "--verify")
 
     assert (1, True) == (found.exit_code, segment.name.removesuffix(".sent") in found.output), found.output
+
+
+def test_verify_sends_content_again_that_the_server_lacks(url: str, cli: Cli, served: Server, tmp_path: Path) -> None:
+    run = log("lacking", store=url)
+    name = hashlib.sha256(b"lacking" * 5000).hexdigest()
+    (blob,) = served.store.rglob(name)
+    blob.unlink()
+
+    place = os.environ["NAIAD_LOCAL_STORE"]
+    first, second = cli("sync", place, "--verify"), cli("sync", place, "--verify")
+
+    assert (0, 0) == (first.exit_code, second.exit_code), first.output
+    assert WHOLE == facts(url, run.id, "lacking", tmp_path)
 
 
 def test_value_larger_than_a_request_arrives(url: str, served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
