@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from naiad import address, clock, lifecycle, paths, scalars
 from naiad.container_kinds import ContainerKind, RunId
 from naiad.convert import with_article
-from naiad.errors import FieldConflict, InvalidArgument, MissingField, NaiadTypeError, shown
+from naiad.errors import FieldConflict, InvalidArgument, MissingField, NaiadTypeError, ServerError, shown
 from naiad.fields.base import Field
 from naiad.fields.string_set import TAG_PATHS
 from naiad.handler import Handler
@@ -91,10 +91,14 @@ class Container:
         """Whether the process that took the id has written the container's facts; False if it died first."""
         reader = self._store.reader(run)
         until = clock.monotonic() + BEGIN_SECONDS
-        while "sys/id" not in reader.kinds():
-            if clock.monotonic() > until:
-                return False
-            clock.sleep(0.005)
+        try:
+            while "sys/id" not in reader.kinds():
+                if clock.monotonic() > until:
+                    return False
+                clock.sleep(0.005)
+        except ServerError as error:  # it went away since it was asked for the container
+            if not self._store.goes_on_here(run, error):
+                raise
         return True
 
     def _go_on(self, run: RunId, name: str | None, given: Mapping[str, Any]) -> None:
@@ -114,20 +118,27 @@ class Container:
         opener = None if self._mode == "read-only" else functools.partial(self._writer_of, run, role, ops)
         writer = opener() if opener and (self._is_new or not self._writes_late) else None
         reader = functools.cache(functools.partial(self._store.reader, run))
-        # One look at an existing container for its id and its fields. A new one is not even opened for reading.
-        with reader().moment() if name is None else contextlib.nullcontext():
-            self._id = name or self._id_in(reader())
-            session = self._session_of(run.uid, reader, writer, opener)
-            if name is None:
-                session.reader = reader()  # it is open
-            # A new container holds exactly its first ops, so the tree is made of them without reading anything back.
-            if ops:
-                own = {op.path: op.kind for op in ops if isinstance(op, Assign)}
-                session.add_known(own | dict.fromkeys(TAG_PATHS, TAGS) | DERIVED, is_new=True)
-            elif opener is not None or not reader().is_partial:  # before it writes, so that no write waits for it
-                session.refresh()
-            else:
-                session.look_up()
+        for is_last in (False, True):
+            try:
+                # One look at an existing container for its id and its fields. A new one is not even opened for reading.
+                with reader().moment() if name is None else contextlib.nullcontext():
+                    self._id = name or self._id_in(reader())
+                    session = self._session_of(run.uid, reader, writer, opener)
+                    if name is None:
+                        session.reader = reader()  # it is open
+                    # A new container holds exactly its first ops: the tree is made of them without reading anything.
+                    if ops:
+                        own = {op.path: op.kind for op in ops if isinstance(op, Assign)}
+                        session.add_known(own | dict.fromkeys(TAG_PATHS, TAGS) | DERIVED, is_new=True)
+                    elif opener is not None or not reader().is_partial:  # before it writes: no write waits for it
+                        session.refresh()
+                    else:
+                        session.look_up()
+                break
+            except ServerError as error:  # it went away since it was asked for the container
+                if is_last or opener is None or not self._store.goes_on_here(run, error):
+                    raise
+                reader.cache_clear()
         self._open(session)
 
     def _id_in(self, reader: RunReader) -> str:

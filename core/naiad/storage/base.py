@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from naiad.container_kinds import PROJECT, ContainerKind, RunId
 from naiad.disk import Report, nothing, replacing, write_all
-from naiad.errors import ContainerNotFound, MissingField
+from naiad.errors import ContainerNotFound, MissingField, ServerError
 from naiad.kinds import POINTS, SERIES, SYS
 from naiad.ops import Op, Plain
 from naiad.settings import setting
@@ -546,6 +546,10 @@ class Store(Protocol):
             ContainerNotFound: as `find`.
         """
         return self.find(name, kind)
+
+    def goes_on_here(self, run: RunId, problem: ServerError) -> bool:  # noqa: ARG002 (of stores behind a server)
+        """Whether a container whose server went away meanwhile is read from a folder here from now on."""
+        return False
 
     def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
         """Return the run that has this custom id in a project; None if there is none."""

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import naiad
 from naiad.cli import main
 from naiad.errors import RunNotFound, ServerUnreachable, ServerWarning, forget_warnings
 from naiad.ship import shipper
+from naiad.ship.client import Answer, Client
 from naiad.storage.local.layout import Layout
 from naiad.storage.local.remote import read_remote
 
@@ -245,3 +248,39 @@ def test_run_that_no_machine_began_with_its_server_has_the_facts_of_its_first_be
 
     assert [0, 0] == [each.exit_code for each in results], [each.output for each in results]
     assert times[0] == facts_of("JOBS-1")["creation_time"]
+
+
+@pytest.mark.parametrize("requests", range(1, 5))
+@pytest.mark.parametrize("options", [{"with_id": "JOBS-1"}, {"custom_run_id": "job", "project": "jobs"}], ids=str)
+def test_server_that_goes_away_while_a_run_is_resumed_stops_no_program(
+    options: dict[str, Any], requests: int, served: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers the first requests, and is killed before the next one."""
+    uid = job("new", 0).stdout.strip()
+    asked: list[str] = []
+    exchange = Client._exchange
+
+    def counted(client: Client, method: str, target: str, *arguments: Any) -> Answer:
+        if threading.current_thread() is threading.main_thread():
+            asked.append(target)
+            if len(asked) == requests + 1:
+                served.kill()
+        return exchange(client, method, target, *arguments)
+
+    with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ServerWarning)
+        patch.setattr(Client, "_exchange", counted)
+        run = naiad.init_run(**options, **QUIET)
+        run["loss"].extend([float(each) for each in range(100, 200)])
+        run["last"] = 100
+        run.stop(seconds=1)
+    if len(asked) > requests:
+        served.start()
+    result = CliRunner().invoke(main, ["sync"])
+    absences = [
+        str(each.message) for each in caught if "cannot be reached" in str(each.message).partition(" points (")[0]
+    ]
+
+    assert (uid, 0) == (run._run.uid, result.exit_code), result.output
+    assert [[float(each) for each in range(200)], 100, "first", "JOBS-1"] == there(uid)
+    assert len(absences) <= 1

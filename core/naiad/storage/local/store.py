@@ -36,6 +36,7 @@ from naiad.errors import (
     NaiadError,
     NameTaken,
     NewerFormat,
+    ServerError,
     StoreNotWritable,
 )
 from naiad.kinds import FORMER_IDS
@@ -344,6 +345,10 @@ class Store(Struct, frozen=True, dict=True):
     def find_to_write(self, name: str, kind: ContainerKind) -> RunId:
         """Return the container with this id or uid: a folder is always there."""
         return self.find(name, kind)
+
+    def goes_on_here(self, run: RunId, problem: ServerError) -> bool:  # noqa: ARG002 (the interface passes it)
+        """Return False: a folder has no server that could go away."""
+        return False
 
     def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
         """Return the run that has this custom id in a project; None if there is none."""

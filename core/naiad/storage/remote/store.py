@@ -401,6 +401,14 @@ class RemoteStore:
             return kept
         return found
 
+    def goes_on_here(self, run: RunId, problem: ServerError) -> bool:
+        """Whether a container is in the folder here, which replaces the server from now on, with one warning."""
+        if self._kept(run.uid, run.kind) != run:
+            return False
+        self.begun.add(run.uid)
+        self._warn_of_absence(run, problem)
+        return True
+
     def _kept(self, name: str, kind: ContainerKind | None) -> RunId | None:
         """Return the container of this server, of the folder here, that has an id or uid on the server or here."""
         found: RunId | None = None
@@ -453,7 +461,12 @@ class RemoteStore:
         """Whether the container was begun and not deleted; of an offline program as far as the folder here shows."""
         if run.uid in self.begun or self.is_offline:
             return self.local.exists(run)
-        return bool(self._asked(lambda: self._call("exists", run=run)))
+        try:
+            return bool(self._asked(lambda: self._call("exists", run=run)))
+        except ServerError as error:
+            if self.goes_on_here(run, error):
+                return True
+            raise
 
     def reader(self, run: RunId) -> RunReader:
         """Read a container: here if this program began it, else from the server."""
