@@ -389,14 +389,26 @@ def _write(folder: RunDirectory, journal: _Journal, made_by: str) -> Iterator[Pa
     frames = [whole[start : start + FRAME_OPS] for start in range(0, len(whole), FRAME_OPS)]
     data = b"".join(encode_frame(number, encode_ops(frame)) for number, frame in enumerate(frames, 1))
     yield _save(folder.outbox / f"{journal.name}.000001.ops", file_header() + data, made_by)
-    records = np.frombuffer(b"".join(journal.records), RECORD_TYPE)
-    for number, start in enumerate(range(0, len(records), SEGMENT_RECORDS), 1):
-        part = records[start : start + SEGMENT_RECORDS].copy()
+    for number, data in enumerate(_segments(journal.records), 1):
+        part = np.frombuffer(data, RECORD_TYPE).copy()
         # From the numbers in which fields were replayed to those in the order of their definitions.
         part["fid"] = numbers[part["fid"] & (FLOAT_STEP - 1)] | (part["fid"] & FLOAT_STEP)
         # The commit word of a record is its own offset, as a writer would have packed it.
         part["commit"] = np.arange(SEGMENT_HEADER, SEGMENT_HEADER + len(part) * RECORD, RECORD)
         yield _save(folder.outbox / f"{journal.name}.{number:06d}.seg", with_header(part.tobytes()), made_by)
+
+
+def _segments(records: list[bytes]) -> Iterator[bytes]:
+    """Yield the records of each segment, and take them out of the list: of a long run no second copy is in memory."""
+    size, waiting = SEGMENT_RECORDS * RECORD, bytearray()
+    records.reverse()
+    while records:
+        waiting += records.pop()
+        while len(waiting) >= size:
+            yield bytes(waiting[:size])
+            del waiting[:size]
+    if waiting:
+        yield bytes(waiting)
 
 
 def _numbered(ops: list[Op]) -> tuple[list[Op], npt.NDArray[np.uint32]]:
