@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import shlex
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -104,7 +106,7 @@ def server(
     # The socket is open before the token is printed: its address is in the line that is to be copied.
     listener = _listen(host, port)
     address = url or _address(host, listener.getsockname()[1], is_tls=tls_cert is not None)
-    lines = _first_token(tokens, address) if init else []
+    lines = _first_token(tokens, address, None if is_shared else folder(place)) if init else []
     is_open = host not in LOOPBACK and tls_cert is None and not trusted_proxy
     if is_open:
         lines.insert(0, "--insecure-http: tokens and data cross the network as plain text, readable to all between.")
@@ -524,16 +526,20 @@ def _tokens(place: Any, *, is_new: bool = False) -> Tokens:
     return open_tokens(root / "server")
 
 
-def _first_token(tokens: Tokens, address: str) -> list[str]:
+def _first_token(tokens: Tokens, address: str, root: Path | None) -> list[str]:
     """The lines that the first start prints; a server that has tokens already gets no other."""
+    command = "naiad server" if root is None else f"naiad server --store {shlex.quote(str(root))}"
     if tokens.all():
-        return ["It has tokens already: naiad server token list"]
+        return [f"It has tokens already: {command} token list"]
     _token, text = tokens.add("admin", "admin")
+    # Without it, programs on other machines refuse the address.
+    is_open = address.startswith("http://") and urlsplit(address).hostname not in LOOPBACK
+    allowed = " NAIAD_ALLOW_HTTP=1" * is_open
     return [
         f"Your token, shown this once: {text}",
         f"The pages: {address}/#token={text}",
-        "A colleague gets a token from: naiad server token add NAME --role contributor",
-        f"and then needs one line: export NAIAD_STORE={address} NAIAD_API_TOKEN=TOKEN",
+        f"A colleague gets a token from: {command} token add NAME --role contributor",
+        f"and then needs one line: export NAIAD_STORE={address}{allowed} NAIAD_API_TOKEN=TOKEN",
     ]
 
 

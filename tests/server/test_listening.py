@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from server_client import Server
 
 from naiad_server import command as server
 from naiad_web import command as ui
@@ -35,3 +37,13 @@ def test_body_of_an_answer_does_not_wait_until_its_headers_are_acknowledged(
         return is_on
 
     assert asyncio.run(is_sent_at_once())
+
+
+def test_printed_lines_can_be_copied(tmp_path: Path) -> None:
+    """They name the folder, and permit an address without TLS where programs would refuse it."""
+    own = Server(tmp_path / "a team").start("--init", "--url", "http://lab.example:8128")
+    own.stop()
+    said = "\n".join(own.said)
+
+    assert f"naiad server --store '{tmp_path / 'a team'}' token add NAME" in said
+    assert "export NAIAD_STORE=http://lab.example:8128 NAIAD_ALLOW_HTTP=1 NAIAD_API_TOKEN=" in said
