@@ -1,10 +1,14 @@
-"""Places of the program: the working directory and the script that was started. Looking for them never raises."""
+"""Places that a program knows: its working directory, its script, and by its name the place of a store. None raises."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import TypeGuard
+
+SERVERS = ("https://", "http://")
+"""The beginning of a store's name that is the address of a server."""
 
 
 def working_directory() -> Path:
@@ -40,6 +44,15 @@ def script() -> Path | None:
     if given and os.path.isfile(given):
         return working_directory() / given
     return Path(os.path.abspath(main)) if is_main else None
+
+
+def is_server(named: object) -> TypeGuard[str]:
+    """Whether a store is named by the address of a server.
+
+    >>> is_server("https://naiad.example.org"), is_server(".naiad")
+    (True, False)
+    """
+    return isinstance(named, str) and named.lower().startswith(SERVERS)
 
 
 def repository(place: Path) -> Path | None:

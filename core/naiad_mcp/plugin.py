@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from naiad.errors import MissingPackage, StorageError
 from naiad.hookspecs import hookimpl
 from naiad.integration import Commands
-from naiad.storage.opening import locate
+from naiad.storage.opening import Named, locate
 
 
 @click.command()
 @click.option("--edit", "is_editable", is_flag=True, help="Allow changes: names, descriptions and tags of runs.")
 @click.pass_obj
-def mcp(store: Path | None, is_editable: bool) -> None:
+def mcp(store: Named, is_editable: bool) -> None:
     """Let an agent read the runs of a store, by the Model Context Protocol.
 
     The agent starts this command and talks to it over its input and output; nothing listens on a network. It reads

@@ -20,6 +20,7 @@ import click
 
 from naiad import trash
 from naiad.errors import BeingWritten, ContainerProtected, MissingPackage, StorageError
+from naiad.places import is_server
 from naiad.settings import setting
 from naiad.storage.opening import folder, folder_upkeep, locate
 from naiad.storage.receiving import Upkeep
@@ -37,7 +38,7 @@ QUOTAS = ("runs", "fields-per-run", "points-per-day", "content-bytes", "requests
 
 
 @click.group(invoke_without_command=True)
-@click.option("--store", "own", type=click.Path(path_type=Path), help="The folder to keep runs in, as `naiad --store`.")
+@click.option("--store", "own", type=click.Path(), help="The folder to keep runs in, as `naiad --store`.")
 @click.option("--init", is_flag=True, help="Make the store and a token of the role admin, print both, and serve.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Port; 0 picks a free one."
@@ -71,7 +72,7 @@ QUOTAS = ("runs", "fields-per-run", "points-per-day", "content-bytes", "requests
 @click.pass_context
 def server(
     context: click.Context,
-    own: Path | None,
+    own: str | None,
     init: bool,
     port: int,
     host: str,
@@ -92,7 +93,10 @@ def server(
     Examples: naiad server --store /data/naiad --init; naiad server --store /data/naiad;
     naiad server --database postgresql://db/naiad --objects s3://bucket/naiad
     """
-    place: Any = _database(own, database, objects, role) or own or context.obj
+    named = own or context.obj
+    if is_server(named):
+        raise click.UsageError(f"--store must name a folder to keep runs in; {named} is the address of a server.")
+    place: Any = _database(own, database, objects, role) or (Path(own) if own else context.obj)
     context.obj = place
     if context.invoked_subcommand is not None:
         return
@@ -454,7 +458,7 @@ def backed_up(place: Any, began: datetime) -> None:
     tokens.note("command", "backup.note", began.isoformat())
 
 
-def _database(own: Path | None, url: str | None, objects: str | None, role: str) -> Database | None:
+def _database(own: str | None, url: str | None, objects: str | None, role: str) -> Database | None:
     """The database that the options name; None for a folder."""
     url = url or setting("SERVER_DATABASE")
     objects = objects or setting("SERVER_OBJECTS")

@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 import threading
-from pathlib import Path
 
 import click
 
@@ -17,7 +16,7 @@ from naiad.alerts.wanted import alerts_wanted
 from naiad.errors import MissingPackage, NotPermitted, StorageError
 from naiad.settings import setting
 from naiad.storage.base import Store
-from naiad.storage.opening import folder, locate
+from naiad.storage.opening import Named, folder, locate
 
 PORT = 8127
 """The port that is tried first: a browser keeps the token by the address, so it shall stay the same."""
@@ -38,7 +37,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
 @click.pass_obj
 def ui(
-    store: Path | None,
+    store: Named,
     port: int | None,
     host: str,
     allowed_host: tuple[str, ...],
@@ -78,7 +77,7 @@ def ui(
         serve(found, listener, frozenset(each.lower() for each in hosts), started, is_editable=edit, is_new=new_token)
 
 
-def _open(place: Path | None) -> Store:
+def _open(place: Named) -> Store:
     """The store to show.
 
     Raises:

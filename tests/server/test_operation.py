@@ -625,3 +625,33 @@ def test_unforeseen_error_of_a_journal_is_answered_counted_and_logged_and_the_ne
     } <= set(metrics)
     assert 1 == server.said.count("RuntimeError: no one has foreseen this"), server.said
     assert 100 == len(stored)
+
+
+def test_store_option_takes_the_address_of_the_server(server: AnyServer, url: str, tmp_path: Path) -> None:
+    """Every command that reads takes it as `naiad --store URL`, and after its name."""
+    run = naiad.init_run(store=url, project="optioned", custom_run_id="optioned")
+    run["loss"].extend([0.5, 0.25])
+    run["params/lr"] = 0.1
+    name = run["sys/id"].fetch()
+    run.stop()
+    wanted = {
+        "ls": ["--project", "optioned"],
+        "query": ["--project", "optioned"],
+        "projects": [],
+        "show": [name],
+        "compare": [name, name],
+        "plot": [name, "loss"],
+        "export": [name, "--to", str(tmp_path / "out")],
+    }
+
+    for command, arguments in wanted.items():
+        for line in (["--store", url, command, *arguments], [command, "--store", url, *arguments]):
+            done = subprocess.run([*COMMAND, *line], capture_output=True, text=True, check=False, env=environment())
+
+            assert 0 == done.returncode, (line, done.stderr)
+            assert command in ("export", "plot", "compare") or "optioned" in done.stdout.lower()
+    doctor = subprocess.run([*COMMAND, "--store", url, "doctor"], capture_output=True, text=True, check=False)
+    left = subprocess.run([*COMMAND, "--store", url, "sync"], capture_output=True, text=True, check=False)
+
+    assert "by --store" in doctor.stdout
+    assert 0 == left.returncode, left.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
@@ -15,6 +14,7 @@ from naiad.cli.terminal import print_note
 from naiad.fields.artifact import Artifact, tracked_files
 from naiad.files.tracked import Changes, TrackedFile, content_hash
 from naiad.files.tracked import diff as compare
+from naiad.storage.opening import Named
 
 HEADER = ("CHANGE", "FILE", "WHAT")
 
@@ -34,7 +34,7 @@ def artifact() -> None:
 @click.argument("path_b", shell_complete=complete.paths)
 @json_option
 @click.pass_obj
-def diff(store: Path | None, run_a: str, path_a: str, run_b: str, path_b: str, is_json: bool) -> None:
+def diff(store: Named, run_a: str, path_a: str, run_b: str, path_b: str, is_json: bool) -> None:
     """Show which files were added, removed or changed from one artifact to another.
 
     In a pipe the columns are added, removed or changed, the file, and the facts of it that differ.
@@ -54,7 +54,7 @@ def diff(store: Path | None, run_a: str, path_a: str, run_b: str, path_b: str, i
         print_note(f"Both have the same content, {content_hash(new)}; only times and places differ.")
 
 
-def _files(store: Path | None, run: str, path: str) -> list[TrackedFile]:
+def _files(store: Named, run: str, path: str) -> list[TrackedFile]:
     found = open_run(store, run)
     return tracked_files(found.reader, found.field(path, (Artifact.kind,), "compared")[0])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import click
 
@@ -17,6 +16,7 @@ from naiad.cli.values import opened, tags_text, value_text
 from naiad.fields.file import File
 from naiad.kinds import KINDS
 from naiad.storage.base import Store
+from naiad.storage.opening import Named
 
 SYS = ("sys/name", "sys/description", "sys/tags", "sys/group_tags")
 """What users write there; all else of `sys` and `monitoring` differs between any two runs."""
@@ -27,7 +27,7 @@ REQUIREMENTS = "source_code/requirements"
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", shell_complete=complete.runs)
 @json_option
 @click.pass_obj
-def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
+def compare(store: Named, runs: tuple[str, ...], is_json: bool) -> None:
     """Compare runs: parameters, last values of metrics, tags, commits, versions of packages.
 
     Only fields that differ are shown. In a pipe, the columns are the path and one value per run, empty if the run has

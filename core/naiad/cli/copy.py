@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from naiad.children import rename_parent
@@ -14,23 +12,22 @@ from naiad.cli.place import find_run
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_note
 from naiad.container_kinds import PROJECT
+from naiad.places import is_server
 from naiad.refs import size_text
 from naiad.storage.local.transfer import copy_all
-from naiad.storage.opening import FolderStore
+from naiad.storage.opening import FolderStore, Named
 
 HEADER = ("RUN", "THERE", "FILES", "BYTES", "STATE")
 
 
 @click.command()
 @click.argument("runs", metavar="[RUN...]", nargs=-1, shell_complete=complete.runs)
-@click.option(
-    "--to", "target", required=True, type=click.Path(path_type=Path), metavar="STORE", help="The target store."
-)
+@click.option("--to", "target", required=True, type=click.Path(), metavar="STORE", help="The target store.")
 @click.option("--all", "are_all", is_flag=True, help="Copy all runs, models and versions, to merge two stores.")
 @click.option("--renumber", is_flag=True, help="Give the copies the next free ids of the target.")
 @json_option
 @click.pass_obj
-def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool, renumber: bool, is_json: bool) -> None:
+def copy(store: Named, runs: tuple[str, ...], target: str, are_all: bool, renumber: bool, is_json: bool) -> None:
     """Copy runs with their files into another store.
 
     The target is created if it does not exist. The runs keep their ids; if an id is taken there by another run, nothing
@@ -41,6 +38,8 @@ def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool,
     """
     if are_all == bool(runs):
         raise click.UsageError("Name the runs, or give --all.")
+    if is_server(target):
+        raise click.UsageError(f"--to is the folder of a store. To send runs to a server: naiad sync --to {target}")
     source, other = existing_folder(store), FolderStore.locate(target)
     # By inode, so that a link or another spelling of the path is seen through.
     if other.root.exists() and other.root.samefile(source.root):

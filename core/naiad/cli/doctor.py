@@ -21,7 +21,7 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_note
 from naiad.errors import NaiadError
 from naiad.plugins import installed, results
-from naiad.storage.opening import folder
+from naiad.storage.opening import Named, folder
 
 HEADER = ("SUBJECT", "FOUND", "PROBLEM")
 SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD")
@@ -40,7 +40,7 @@ class Fact(NamedTuple):
 @click.command()
 @json_option
 @click.pass_obj
-def doctor(store: Path | None, is_json: bool) -> None:
+def doctor(store: Named, is_json: bool) -> None:
     """Report the installation, the store and its disk, and problems with them.
 
     The exit code is 1 if there is a problem. In a pipe, the columns are subject, finding and problem.
@@ -86,7 +86,7 @@ def _version(name: str) -> str:
         return "of unknown version"
 
 
-def _place(store: Path | None) -> Iterator[Fact]:
+def _place(store: Named) -> Iterator[Fact]:
     try:
         place = folder(store)
     except NaiadError as error:

@@ -9,6 +9,7 @@ import click
 from naiad.cli import completion as complete
 from naiad.cli.run import open_run, stored_field
 from naiad.kinds import FILES
+from naiad.storage.opening import Named
 
 
 @click.command()
@@ -16,7 +17,7 @@ from naiad.kinds import FILES
 @click.argument("path", shell_complete=complete.paths)
 @click.argument("destination", required=False, type=click.Path(path_type=Path))
 @click.pass_obj
-def download(store: Path | None, run: str, path: str, destination: Path | None) -> None:
+def download(store: Named, run: str, path: str, destination: Path | None) -> None:
     """Save files of a run: one file, a series as a folder, a file set as a ZIP, or the files of an artifact.
 
     DESTINATION is a folder or, for a single file or a file set, the name to save it under. The default is the working

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from naiad.cli import completion as complete
@@ -14,6 +12,7 @@ from naiad.cli.rows import Cell, Column, print_rows
 from naiad.cli.terminal import is_terminal, print_note
 from naiad.refs import size_text
 from naiad.storage.local.transfer import Usage, disk
+from naiad.storage.opening import Named
 
 HEADER = (Column("RUN"), Column("TOTAL"), Column("FREED", 1), Column("FILES", 2), Column("FOLDER", 3))
 
@@ -23,7 +22,7 @@ HEADER = (Column("RUN"), Column("TOTAL"), Column("FREED", 1), Column("FILES", 2)
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="At most this many, the largest.")
 @json_option
 @click.pass_obj
-def du(store: Path | None, runs: tuple[str, ...], limit: int | None, is_json: bool) -> None:
+def du(store: Named, runs: tuple[str, ...], limit: int | None, is_json: bool) -> None:
     """Show the disk usage of each run, largest first.
 
     Models, versions and the trash are included. TOTAL is the sum of FOLDER (journal and index) and FILES. FREED is the

@@ -11,6 +11,7 @@ from naiad.cli.place import existing_store, find_run
 from naiad.cli.terminal import print_lines, print_note
 from naiad.cli.text import clean
 from naiad.export.page import export_page
+from naiad.storage.opening import Named
 
 FORMATS = ("parquet", "csv", "json", "html")
 
@@ -23,7 +24,7 @@ FORMATS = ("parquet", "csv", "json", "html")
 )
 @json_option
 @click.pass_obj
-def export(store: Path | None, runs: tuple[str, ...], destination: Path, format: str, is_json: bool) -> None:
+def export(store: Named, runs: tuple[str, ...], destination: Path, format: str, is_json: bool) -> None:
     """Write runs, models or versions to a folder: their fields as rows, and their files beside them.
 
     parquet has the columns of Neptune's exporter, and additional columns with exact steps, times and kinds; naiad

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -17,6 +16,7 @@ from naiad.fields.file import name_of
 from naiad.kinds import FILES, MEMBERS, SERIES
 from naiad.paths import parse
 from naiad.refs import FileRef
+from naiad.storage.opening import Named
 
 HEADER = ("FIELD", "FILE", "BYTES", "SHA256")
 
@@ -36,7 +36,7 @@ class Listed(NamedTuple):
 @click.argument("path", required=False, shell_complete=complete.paths)
 @json_option
 @click.pass_obj
-def files(store: Path | None, run: str, path: str | None, is_json: bool) -> None:
+def files(store: Named, run: str, path: str | None, is_json: bool) -> None:
     """List the files of a run, or those at or below a path.
 
     In a pipe, the columns are field, file, bytes and sha256. The files of an artifact are listed as they were tracked.

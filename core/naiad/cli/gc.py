@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 import click
 
@@ -12,6 +11,7 @@ from naiad.cli.folder import existing_folder
 from naiad.cli.terminal import print_lines, print_note
 from naiad.refs import size_text
 from naiad.storage.local.gc import GRACE_SECONDS, collect
+from naiad.storage.opening import Named
 
 
 @click.command()
@@ -21,7 +21,7 @@ from naiad.storage.local.gc import GRACE_SECONDS, collect
 )
 @json_option
 @click.pass_obj
-def gc(store: Path | None, is_dry: bool, is_now: bool, is_json: bool) -> None:
+def gc(store: Named, is_dry: bool, is_now: bool, is_json: bool) -> None:
     """Delete stored files that no run refers to, and print how much space is freed.
 
     Content that was used in the last ten minutes is kept, because a run may be about to refer to it. The output says

@@ -14,6 +14,7 @@ from naiad.cli.program import store_option
 from naiad.cli.terminal import print_lines, print_note
 from naiad.cli.text import clean
 from naiad.importer import Importer
+from naiad.storage.opening import Named
 
 if TYPE_CHECKING:
     from naiad.importers.report import Reason, Report, RunReport
@@ -85,7 +86,7 @@ def _command(importer: Importer) -> click.Command:
 def _callback(importer: Importer) -> Any:
     @click.pass_obj
     def run(
-        store: Path | None,
+        store: Named,
         /,
         path: Path,
         project: str | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +18,7 @@ from naiad.cli.values import moment_text, tags_text
 from naiad.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN, ContainerKind
 from naiad.query.criteria import children_of, top_level
 from naiad.storage.catalog import NO_LOSSES
+from naiad.storage.opening import Named
 
 if TYPE_CHECKING:
     from naiad.storage.catalog import Summary
@@ -53,7 +53,7 @@ STATE_STYLES = {
 @json_option
 @click.pass_obj
 def ls(
-    store: Path | None,
+    store: Named,
     what: str,
     project: str | None,
     tags: tuple[str, ...],

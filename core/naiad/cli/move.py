@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from naiad.cli import completion as complete
@@ -12,6 +10,7 @@ from naiad.cli.place import existing_store, known_names
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_note
 from naiad.moves import move as move_runs
+from naiad.storage.opening import Named
 
 
 @click.command()
@@ -22,7 +21,7 @@ from naiad.moves import move as move_runs
 @click.option("--children", "with_children", is_flag=True, help="Also move the children of the runs.")
 @json_option
 @click.pass_obj
-def move(store: Path | None, runs: tuple[str, ...], project: str, with_children: bool, is_json: bool) -> None:
+def move(store: Named, runs: tuple[str, ...], project: str, with_children: bool, is_json: bool) -> None:
     """Move runs to another project of the store, which is created if it does not exist.
 
     A moved run gets the next id of that project. Its old id still finds it, and its custom id finds it in both

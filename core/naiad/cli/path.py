@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 
@@ -12,12 +11,13 @@ from naiad.cli.folder import existing_folder
 from naiad.cli.place import find_run
 from naiad.cli.terminal import is_terminal
 from naiad.cli.text import clean
+from naiad.storage.opening import Named
 
 
 @click.command()
 @click.argument("run", shell_complete=complete.runs)
 @click.pass_obj
-def path(store: Path | None, run: str) -> None:
+def path(store: Named, run: str) -> None:
     """Print the folder of a run, which can be copied, moved and deleted as a whole.
 
     Example: cd "$(naiad path DIGITS-3)"

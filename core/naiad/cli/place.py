@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from naiad.container_kinds import ContainerKind, RunId
 from naiad.errors import ContainerNotFound, InvalidArgument, StorageError
 from naiad.storage.base import Store
-from naiad.storage.opening import locate
+from naiad.storage.opening import Named, locate
 
 
-def existing_store(path: Path | None) -> Store:
+def existing_store(path: Named) -> Store:
     """Return the store to look at.
 
     Raises:

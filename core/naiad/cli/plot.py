@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +21,7 @@ from naiad.errors import MissingField, NaiadError
 from naiad.fields.registry import field_class
 from naiad.kinds import KINDS
 from naiad.storage.base import Store
+from naiad.storage.opening import Named
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "red", "blue")
 SMALLEST = 8  # lines of a chart beside its legend
@@ -36,7 +36,7 @@ DRAWN = tuple(kind.name for kind in KINDS.values() if kind.drawn_as)
 @click.option("--height", type=click.IntRange(min=6), help="Height in lines; default: as many as fit the terminal.")
 @json_option
 @click.pass_obj
-def plot(store: Path | None, words: tuple[str, ...], width: int | None, height: int | None, is_json: bool) -> None:
+def plot(store: Named, words: tuple[str, ...], width: int | None, height: int | None, is_json: bool) -> None:
     """Draw series of one or several runs in one chart.
 
     Give the runs first, then the paths. A run that lacks a path is named on stderr. If there are more points than
@@ -73,7 +73,7 @@ def plot(store: Path | None, words: tuple[str, ...], width: int | None, height: 
         _print(_bars(run, path, across, down, len(runs) > 1))
 
 
-def _runs_and_paths(store: Path | None, words: Sequence[str]) -> tuple[list[OpenRun], list[str]]:
+def _runs_and_paths(store: Named, words: Sequence[str]) -> tuple[list[OpenRun], list[str]]:
     """Split the words of the line; the first is a run in any case."""
     place = existing_store(store)
     count = 1

@@ -17,6 +17,7 @@ import click
 from naiad import __version__
 from naiad.cli.terminal import print_note
 from naiad.errors import NaiadError, NaiadWarning
+from naiad.places import is_server
 
 COMMANDS = {
     "ls": "ls",
@@ -55,21 +56,28 @@ COMMANDS = {
 LISTINGS = ("ls", "query", "compare", "show")
 
 
-def _take_store(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+def _take_store(ctx: click.Context, _param: click.Parameter, value: Path | str | None) -> None:
     """Let the commands look into this store; the last one counts."""
     if value is not None:
         ctx.obj = value
+
+
+class _StorePath(click.Path):
+    """The folder of a store, or the address of a server, which is no path and stays as it is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_server(value) else super().convert(value, param, ctx)
 
 
 def store_option() -> click.Option:
     """Return the option that names the store; every command has it."""
     return click.Option(
         ["--store"],
-        metavar="PATH",
-        type=click.Path(path_type=Path),
+        metavar="PATH|URL",
+        type=_StorePath(path_type=Path),
         expose_value=False,
         callback=_take_store,
-        help="The store; default: NAIAD_STORE, else the nearest .naiad here or above.",
+        help="A folder, or the address of a server; default: NAIAD_STORE, else the nearest .naiad here or above.",
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from naiad.cli.document import json_option, print_document
@@ -11,6 +9,7 @@ from naiad.cli.place import existing_store
 from naiad.cli.rows import Cell, print_rows
 from naiad.container_kinds import MODEL, RUN
 from naiad.project import known_projects
+from naiad.storage.opening import Named
 
 HEADER = ("KEY", "PROJECT", "RUNS", "MODELS")
 
@@ -18,7 +17,7 @@ HEADER = ("KEY", "PROJECT", "RUNS", "MODELS")
 @click.command()
 @json_option
 @click.pass_obj
-def projects(store: Path | None, is_json: bool) -> None:
+def projects(store: Named, is_json: bool) -> None:
     """List projects by name, with their numbers of runs and models.
 
     The columns are key, name, runs and models. Items in the trash are not counted. A project that was copied from

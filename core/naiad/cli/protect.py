@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from naiad import trash
@@ -11,13 +9,14 @@ from naiad.cli import completion as complete
 from naiad.cli.place import existing_store, known_names
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
+from naiad.storage.opening import Named
 
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
 @click.option("--off", "is_off", is_flag=True, help="Lift the protection.")
 @click.pass_obj
-def protect(store: Path | None, runs: tuple[str, ...], is_off: bool) -> None:
+def protect(store: Named, runs: tuple[str, ...], is_off: bool) -> None:
     """Protect runs against deletion until the protection is lifted.
 
     Trash, purge and the pages reject a protected run, model or model version. It can still be written and edited.

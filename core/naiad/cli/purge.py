@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 
 import click
 
@@ -13,13 +12,14 @@ from naiad.cli.place import existing_store, known_names
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
 from naiad.refs import size_text
+from naiad.storage.opening import Named
 
 
 @click.command()
 @click.argument("runs", metavar="[RUN...]", nargs=-1, shell_complete=complete.runs)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
-def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
+def purge(store: Named, runs: tuple[str, ...], yes: bool) -> None:
     """Delete runs in the trash for good; without RUN, everything in the trash.
 
     Deleting a model deletes all its versions. Runs that are being written, and protected ones, are not deleted. The id

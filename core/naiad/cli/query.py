@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import click
 
@@ -20,6 +19,7 @@ from naiad.cli.values import opened, tags_text, value_text
 from naiad.errors import InvalidArgument
 from naiad.query.parser import parse
 from naiad.query.tree import leaves
+from naiad.storage.opening import Named
 from naiad.table import Table, fetch_table
 
 ALWAYS = ("sys/id", "sys/state", "sys/name")
@@ -43,7 +43,7 @@ NEWEST_FIRST = "sys/creation_time"
 @json_option
 @click.pass_obj
 def query(
-    store: Path | None,
+    store: Named,
     nql: str,
     project: str | None,
     columns: str | None,

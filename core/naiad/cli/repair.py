@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +13,7 @@ from naiad.cli.place import find_run
 from naiad.cli.terminal import print_lines
 from naiad.cli.text import clean
 from naiad.cli.verify import damage_item
-from naiad.storage.opening import FolderStore
+from naiad.storage.opening import FolderStore, Named
 
 if TYPE_CHECKING:
     from naiad.storage.local.integrity.repair import Repair
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--take-over", "is_taken_over", is_flag=True, help="Mark a run whose state is unknown as killed.")
 @json_option
 @click.pass_obj
-def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over: bool, is_json: bool) -> None:
+def repair(store: Named, run: str | None, is_catalog: bool, is_taken_over: bool, is_json: bool) -> None:
     """Rebuild a damaged run from its intact parts, and keep the originals beside it.
 
     The report says what was damaged, how many fields and points the run has now, and which fields, files and points are

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from naiad import trash
@@ -11,13 +9,14 @@ from naiad.cli import completion as complete
 from naiad.cli.place import existing_store, known_names
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
+from naiad.storage.opening import Named
 
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
 @click.option("--children", "with_children", is_flag=True, help="Also restore the children of the runs.")
 @click.pass_obj
-def restore(store: Path | None, runs: tuple[str, ...], with_children: bool) -> None:
+def restore(store: Named, runs: tuple[str, ...], with_children: bool) -> None:
     """Restore runs from the trash.
 
     Example: naiad restore DIGITS-3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from naiad.cli.place import existing_store, find_run
@@ -16,6 +15,7 @@ from naiad.kinds import SYS
 from naiad.paths import parse
 from naiad.session import Session
 from naiad.storage.base import RunReader, Store
+from naiad.storage.opening import Named
 from naiad.tree import Tree
 
 
@@ -55,7 +55,7 @@ def stored_field(run: OpenRun, path: str, kind: str) -> Any:
     return field_class(kind)(session, path, is_new=False)
 
 
-def open_run(path: Path | None, run: str) -> OpenRun:
+def open_run(path: Named, run: str) -> OpenRun:
     """Return the run of this id, uid or custom id.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -31,6 +30,7 @@ from naiad.kinds import KINDS, MEMBERS, SERIES, TAGS
 from naiad.paths import parts
 from naiad.refs import FileRef, files_text
 from naiad.rollup import children_summary
+from naiad.storage.opening import Named
 
 if TYPE_CHECKING:
     from naiad.storage.base import RunReader
@@ -53,7 +53,7 @@ class Shown(NamedTuple):
 @click.argument("run", shell_complete=complete.runs)
 @json_option
 @click.pass_obj
-def show(store: Path | None, run: str, is_json: bool) -> None:
+def show(store: Named, run: str, is_json: bool) -> None:
     """Show the fields of a run with their values; for a series, the last value and the number of points.
 
     If the run has children, `sys/children` holds their number, their states and the mean of each numeric field. In a

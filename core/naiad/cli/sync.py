@@ -16,9 +16,10 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_lines, print_note
 from naiad.cli.text import clean
 from naiad.errors import StorageError
+from naiad.places import is_server
 from naiad.refs import size_text
 from naiad.settings import setting
-from naiad.storage.opening import FolderStore, named_server, waiting_room
+from naiad.storage.opening import FolderStore, Named, waiting_room
 
 if TYPE_CHECKING:
     from naiad.ship.sync import Result
@@ -37,7 +38,7 @@ _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 @json_option
 @click.pass_obj
 def sync(
-    store: Path | None,
+    store: Named,
     targets: tuple[str, ...],
     url: str | None,
     is_watching: bool,
@@ -97,7 +98,7 @@ def rate(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def _places(store: Path | None, targets: Sequence[str]) -> tuple[FolderStore, list[str]]:
+def _places(store: Named, targets: Sequence[str]) -> tuple[FolderStore, list[str]]:
     """Return the store, and the uids of the runs that are named.
 
     Raises:
@@ -106,7 +107,7 @@ def _places(store: Path | None, targets: Sequence[str]) -> tuple[FolderStore, li
     folders = [Path(each) for each in targets if Path(each).is_dir()]
     runs = [each for each in targets if not Path(each).is_dir()]
     uids = []
-    named = store or (None if named_server() else setting("STORE"))
+    named = None if is_server(store or setting("STORE")) else store or setting("STORE")
     # Where a server is the store, runs that wait for it lie in the waiting room of this user.
     place = FolderStore.locate(named) if named else waiting_room()
     for folder in folders:

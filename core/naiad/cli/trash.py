@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from naiad import trash as bin_
 from naiad.cli import completion as complete
 from naiad.cli.place import existing_store, known_names
 from naiad.cli.terminal import print_note
+from naiad.storage.opening import Named
 
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
 @click.option("--children", "with_children", is_flag=True, help="Also move the children of the runs to the trash.")
 @click.pass_obj
-def trash(store: Path | None, runs: tuple[str, ...], with_children: bool) -> None:
+def trash(store: Named, runs: tuple[str, ...], with_children: bool) -> None:
     """Move runs to the trash: listings leave them out, and nothing is deleted.
 
     Models and model versions can be moved to the trash too. The children of a run stay, each in a line of its own in

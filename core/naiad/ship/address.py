@@ -33,15 +33,6 @@ class Address(NamedTuple):
         return f"http{'s' * self.is_tls}://{host}{'' if self.port == default else f':{self.port}'}{self.path}"
 
 
-def is_address(place: object) -> bool:
-    """Whether a store is named by the address of a server.
-
-    >>> is_address("https://naiad.example.org"), is_address(".naiad")
-    (True, False)
-    """
-    return isinstance(place, str) and place.lower().startswith(("https://", "http://"))
-
-
 def parse(text: str) -> Address:
     """Parse the address of a server.
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from naiad.places import SERVERS, is_server
 from naiad.settings import setting
 from naiad.storage.base import Store
 from naiad.storage.local import store as local
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 FolderStore = local.Store
 """The store of a folder, for commands that look at its files."""
-SERVERS = ("https://", "http://")
-"""The beginning of a store's name that is the address of a server."""
 
 Place = str | os.PathLike[str] | Store | None
 """Where runs are kept, as users give it: a folder, the address of a server, a store of another back end, or None for
 the nearest folder."""
+Named = Path | str | None
+"""A store as `naiad --store` names it: a folder, the address of a server, or None without the option."""
 
 
 def locate(place: Place = None, start: Path | None = None, *, is_offline: bool = False) -> Store:
@@ -47,12 +48,6 @@ def locate(place: Place = None, start: Path | None = None, *, is_offline: bool =
     return FolderStore.locate(named, start)
 
 
-def named_server() -> str | None:
-    """Return the address in NAIAD_STORE; None if it names a folder, or nothing."""
-    named = setting("STORE")
-    return named if named and named.lower().startswith(SERVERS) else None
-
-
 def waiting_room(start: Path | None = None) -> FolderStore:
     """Return the folder store in which the runs of a server lie until they are shipped.
 
@@ -72,7 +67,7 @@ def folder(place: str | os.PathLike[str] | None = None) -> Path:
         NotPermitted: the nearest one was put by another user into a folder that every user may write.
     """
     named = place or setting("STORE")
-    if isinstance(named, str) and named.lower().startswith(SERVERS):
+    if is_server(named):
         return waiting_room().root
     return FolderStore.locate(place).root
 

@@ -62,6 +62,29 @@ def test_store_works_anywhere_in_the_line(cli: Cli, digits: str, store: Path, mo
     assert 0 == cli("artifact", "diff", *place, "--help").exit_code
 
 
+@pytest.mark.parametrize(
+    "arguments", [["gc"], ["verify"], ["repair", "--catalog"], ["path", "D-1"], ["du"], ["copy", "--all", "--to", "x"]]
+)
+def test_commands_on_files_refuse_the_address_of_a_server(cli: Cli, arguments: list[str]) -> None:
+    """Nothing listens there: the server is not asked."""
+    result = cli("--store", "https://127.0.0.1:9", *arguments)
+
+    assert 1 == result.exit_code
+    assert "The store https://127.0.0.1:9 is not a folder" in result.stderr
+
+
+def test_copies_and_servers_need_a_folder(
+    cli: Cli, digits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = "https://naiad.example.org"
+
+    assert f"naiad sync --to {address}" in cli("copy", digits, "--to", address).stderr
+    for line in (["server", "--store", address, "--init"], ["--store", address, "server", "token", "list"]):
+        assert f"{address} is the address of a server" in cli(*line).stderr
+    assert not Path("https:").exists()
+
+
 @pytest.mark.parametrize("arguments", [["lss"], ["ls", "--nothing"], ["show"], ["plot", "DIGITS-1"]], ids=" ".join)
 def test_usage_errors_exit_with_2(cli: Cli, arguments: list[str]) -> None:
     result = cli(*arguments)

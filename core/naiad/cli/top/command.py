@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from pathlib import Path
 
 import click
 
@@ -15,6 +14,7 @@ from naiad.cli.place import existing_store
 from naiad.cli.top.application import LOOK_SECONDS, Application
 from naiad.cli.top.board import Selection
 from naiad.cli.top.screen import opened_screen
+from naiad.storage.opening import Named
 
 
 @click.command()
@@ -29,7 +29,7 @@ from naiad.cli.top.screen import opened_screen
 )  # fmt: skip
 @click.pass_obj
 def top(
-    store: Path | None,
+    store: Named,
     words: tuple[str, ...],
     project: str | None,
     columns: str | None,
