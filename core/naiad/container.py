@@ -172,6 +172,7 @@ class Container:
             inactive=self._kind.inactive,
             writable=self._writable,
             open_writer=open_writer,
+            open_here=lambda problem: self._store.reader_here(self._run, problem),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -324,7 +325,7 @@ class Container:
         place = paths.parse_or_root(path)
         # A writer's own fields are in its tree; a reader's may have been removed elsewhere, so it looks again.
         if self._session.is_read_only or not self._session.tree.has(place):
-            self._session.refresh()
+            self._session.refresh_if_answered()
         return self._session.tree.has(place)
 
     def get_attribute(self, path: str) -> Field | None:
@@ -342,7 +343,7 @@ class Container:
             print(line)
 
     def _leaves(self) -> dict[str, Field]:
-        self._session.refresh()
+        self._session.refresh_if_answered()
         return {path: self._session.tree.get(path) for path in self._session.tree.paths()}  # type: ignore[misc]
 
     def get_root_object(self: Self) -> Self:
@@ -406,7 +407,7 @@ class Container:
         self._session.require_active()
         if remote and self._session.has_writer:
             self._session.writer.ship()
-        self._session.refresh()
+        self._session.refresh_if_answered()
 
     def stop(self, *, seconds: float | None = None) -> None:
         """Write everything and end. Stopping again does nothing.

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
-from naiad import convert, paths
+from naiad import clock, convert, paths
 from naiad.convert import with_article
 from naiad.errors import (
     FieldConflict,
@@ -20,6 +20,7 @@ from naiad.errors import (
     ProtectedPath,
     ProtectedStage,
     ReadOnlyWarning,
+    ServerError,
     StorageError,
     StorageWarning,
     warn_once,
@@ -39,6 +40,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 MANY_STORED = 1_000
 """Stored fields that come together, from which on each is made when it is first asked for."""
+SILENT_SECONDS = 30.0
+"""For how long writes do without a server that did not answer."""
 MOST_LOOKED_UP = 8
 """Fields that are looked up one by one; a program that reads more of them needs the tree."""
 WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags", "sys/failed"})
@@ -81,6 +84,7 @@ class Session:
         inactive: type[InactiveContainer] = InactiveContainer,
         writable: frozenset[str] = WRITABLE_IN_SYS,
         open_writer: Callable[[], RunWriter] | None = None,
+        open_here: Callable[[ServerError], RunReader | None] = lambda _problem: None,
     ) -> None:
         self.title = title
         self.key = key
@@ -97,6 +101,9 @@ class Session:
         self.is_read_only = writer is None and open_writer is None
         self._writer = writer
         self._open_writer = open_writer  # of what is mostly read: nobody is a writer before the first write
+        self._open_here = open_here
+        self._here: RunReader | None = None  # since the server did not answer a question of a write
+        self._asks_at = 0.0
         self._inactive = inactive
         self._writable = writable
         _sessions.add(self)
@@ -105,6 +112,26 @@ class Session:
     def reader(self) -> RunReader:
         """The only door to reading the run; opened when it is first used."""
         return self._open_reader()
+
+    def look(self, question: Callable[[RunReader], T]) -> T:
+        """Answer a question of a write about the stored run; from the folder here while its server is away.
+
+        A run that only reads raises then: the folder may have a part of the run.
+        """
+        if self._here is None or clock.monotonic() >= self._asks_at:
+            try:
+                return question(self.reader)
+            except ServerError as problem:
+                self._require_folder(problem)
+        assert self._here is not None
+        return question(self._here)
+
+    def _require_folder(self, problem: ServerError) -> None:
+        """Go on with the folder here for a while, with one warning; raise the problem if nothing is written here."""
+        here = None if self.is_read_only else self._open_here(problem)
+        if here is None:
+            raise problem
+        self._here, self._asks_at = here, clock.monotonic() + SILENT_SECONDS
 
     @property
     def has_writer(self) -> bool:
@@ -164,7 +191,7 @@ class Session:
         # Reading the kinds costs a query, so a path that is known here is not asked for again, though another process
         # may have removed it since.
         if known is None and not self.tree.is_namespace(path):
-            self.refresh()
+            self.refresh_if_answered()
             known = self.tree.get(path)
         return known
 
@@ -228,6 +255,14 @@ class Session:
             # Only after the tree is right, because the warning may be an error and leave by an exception.
             if gone and self._writer is not None:
                 self._say_what_is_shadowed(gone)
+
+    def refresh_if_answered(self) -> None:
+        """Load the changes of other processes; those that are known stay while the server of a written run is away."""
+        if self._here is None or clock.monotonic() >= self._asks_at:
+            try:
+                self.refresh()
+            except ServerError as problem:
+                self._require_folder(problem)
 
     def refresh_for_display(self) -> None:
         """Refresh before displaying a read-only container, ignoring read errors."""

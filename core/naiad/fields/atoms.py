@@ -97,7 +97,7 @@ class String(Atom[str]):
         """Whether the value is an assigned None."""
         if self._holds_none is None:
             try:
-                return self.session.reader.atom(self.path) == (self.kind, scalars.NONE)
+                return self.session.look(lambda reader: reader.atom(self.path)) == (self.kind, scalars.NONE)
             except (NaiadError, OSError):  # what cannot be read is not replaced
                 return False
         return self._holds_none

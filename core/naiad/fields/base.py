@@ -60,6 +60,9 @@ class FieldSession(Protocol):
     def reader(self) -> RunReader:
         """The only access to stored data."""
 
+    def look(self, question: Callable[[RunReader], T]) -> T:
+        """Answer a question of a write about the stored run; from the folder here while its server is away."""
+
     def transact(self, plan: Callable[[Planner], object], wait: bool = False, content: Iterable[str] = ()) -> None:
         """Write the changes that one verb plans, all or none; drop ingested content that they do not name."""
 

@@ -163,7 +163,7 @@ class FileSet(Field):
     def _known_names(self) -> set[str] | None:
         """Return the names in the set; None if the set is not on disk yet."""
         try:
-            return {given_name(name) for name in self.session.reader.members(self.path)}
+            return {given_name(name) for name in self.session.look(lambda reader: reader.members(self.path))}
         except MissingField:
             return None
 

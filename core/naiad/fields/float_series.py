@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from naiad import clock, convert, html
-from naiad.errors import FieldConflict, InvalidArgument, shown
+from naiad.errors import FieldConflict, InvalidArgument, MissingField, shown
 from naiad.fields.series import Series
 from naiad.ops import Configure, Define
 from naiad.slots import PointLog
@@ -222,8 +222,14 @@ class FloatSeries(Series):
 
     def _kept_axis(self) -> Axis:
         if self._axis is None:
-            self._axis = NO_AXIS if self.is_new else self.fetch_config()
+            self._axis = NO_AXIS if self.is_new else self._stored_axis()
         return self._axis
+
+    def _stored_axis(self) -> Axis:
+        try:
+            return self.session.look(lambda reader: reader.config(self.path))
+        except MissingField:  # the folder here has nothing of the series, and its server is away
+            return NO_AXIS
 
     def _checked_axis(self, low: object, high: object, unit: object) -> Axis:
         return (

@@ -363,7 +363,7 @@ class Series(Field):
 
     def _last_point(self) -> Last | None:
         try:
-            return self.session.reader.last(self.path, self.kind)
+            return self.session.look(lambda reader: reader.last(self.path, self.kind))
         except (MissingField, FieldConflict):  # another process has removed the series; this one goes on with a new one
             return None
 

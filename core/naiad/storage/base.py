@@ -551,6 +551,10 @@ class Store(Protocol):
         """Whether a container whose server went away meanwhile is read from a folder here from now on."""
         return False
 
+    def reader_here(self, run: RunId, problem: ServerError) -> RunReader | None:  # noqa: ARG002 (as above)
+        """Return a reader of the folder here, of a container that is written here and whose server does not answer."""
+        return None
+
     def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
         """Return the run that has this custom id in a project; None if there is none."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from server_client import QUIET, Server
 
 import naiad
 from naiad.cli import main
-from naiad.errors import RunNotFound, ServerUnreachable, ServerWarning, forget_warnings
+from naiad.errors import FieldConflict, RunNotFound, ServerUnreachable, ServerWarning, forget_warnings
 from naiad.ship import shipper
 from naiad.ship.client import Answer, Client
 from naiad.storage.local.layout import Layout
 from naiad.storage.local.remote import read_remote
+from naiad.types import File
 
 
 @pytest.fixture
@@ -284,3 +286,85 @@ def test_server_that_goes_away_while_a_run_is_resumed_stops_no_program(
     assert (uid, 0) == (run._run.uid, result.exit_code), result.output
     assert [[float(each) for each in range(200)], 100, "first", "JOBS-1"] == there(uid)
     assert len(absences) <= 1
+
+
+WRITES: dict[str, Callable[[naiad.Run], object]] = {
+    "append": lambda run: run["loss"].append(1.0),
+    "extend": lambda run: run["loss"].extend([1.0, 2.0]),
+    "append to a known and a new series": lambda run: run["both"].append({"loss": 1.0, "new": 2.0}),
+    "append a text": lambda run: run["text"].append("b"),
+    "append a file": lambda run: run["images"].append(File.from_content("x", extension="txt")),
+    "assign a new field": lambda run: run.__setitem__("fresh", {"a": 1, "b": {"c": 2}}),
+    "truncate": lambda run: run["loss"].truncate(50),
+    "clear": lambda run: run["loss"].clear(),
+    "delete files": lambda run: run["files"].delete_files("a.txt"),
+    "pop what is not there": lambda run: run.pop("missing"),
+    "exists": lambda run: run.exists("missing"),
+    "structure": lambda run: run.get_structure(),
+    "sync": lambda run: run.sync(),
+}
+
+
+@pytest.mark.parametrize("is_begun_here", [True, False], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_server_that_goes_away_after_a_run_was_resumed_stops_no_program(
+    write: Callable[[naiad.Run], object],
+    is_begun_here: bool,
+    served: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is one warning, and all of it arrives."""
+    begin_job_of_all_kinds(tmp_path)
+    if not is_begun_here:
+        monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "elsewhere"))
+    run = naiad.init_run(with_id="JOBS-1", **QUIET)
+    served.kill()
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with contextlib.suppress(FieldConflict):  # the mistake of a pop
+            write(run)
+        run["loss"].append(7.0)
+        run["texts"].append("after")
+        run["last"] = 9
+        run.stop(seconds=0.5)
+    served.start()
+    result = CliRunner().invoke(main, ["sync"])
+
+    absences = [each for each in caught if "cannot be reached" in str(each.message).partition(" points (")[0]]
+    assert len(absences) <= 1 <= len(caught)
+    assert 0 == result.exit_code, result.output
+    with naiad.init_run(with_id="JOBS-1", mode="read-only") as stored:
+        assert (7.0, "after", 9) == (
+            stored["loss"].fetch_values(progress_bar=False)["value"].iloc[-1] if is_begun_here else 7.0,
+            stored["texts"].fetch_last(),
+            stored["last"].fetch(),
+        )
+        assert 7.0 in set(stored["loss"].fetch_values(progress_bar=False)["value"])
+
+
+def begin_job_of_all_kinds(folder: Path) -> None:
+    """A finished run of this server with series, a set of files and a single value."""
+    (folder / "a.txt").write_text("a")
+    with naiad.init_run(custom_run_id="job", project="jobs", **QUIET) as run:
+        run["loss"].extend([float(step) for step in range(100)])
+        run["both/loss"].extend([1.0] * 100)
+        run["text"].append("a")
+        run["images"].append(File.from_content("x", extension="txt"))
+        run["files"].upload_files(str(folder / "a.txt"))
+        run["last"] = 1
+        run.sync(remote=True)
+    shipper.of_process.close()
+
+
+def test_read_of_a_resumed_run_raises_while_its_server_is_away(served: Server, tmp_path: Path) -> None:
+    """The folder may have a part of the run, which would be shown as all of it."""
+    begin_job_of_all_kinds(tmp_path)
+    with naiad.init_run(with_id="JOBS-1", **QUIET) as run:
+        served.kill()
+        with pytest.warns(ServerWarning, match="is written to"):
+            run["loss"].append(1.0)
+        with pytest.raises(ServerUnreachable):
+            run["loss"].fetch_values(progress_bar=False)
+        run.stop(seconds=0.5)

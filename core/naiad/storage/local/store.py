@@ -350,6 +350,10 @@ class Store(Struct, frozen=True, dict=True):
         """Return False: a folder has no server that could go away."""
         return False
 
+    def reader_here(self, run: RunId, problem: ServerError) -> Reader | None:  # noqa: ARG002 (as above)
+        """Return None: a folder has no server that could be away."""
+        return None
+
     def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
         """Return the run that has this custom id in a project; None if there is none."""
         known = self.register.custom(project, custom_run_id)

@@ -18,7 +18,7 @@ from naiad.kinds import FILES, KINDS, MEMBERS, TEXTS
 from naiad.ops import Plain
 from naiad.refs import FileRef
 from naiad.ship import presigned, shipper
-from naiad.ship.client import Client
+from naiad.ship.client import ANSWER_SECONDS, Client
 from naiad.storage.base import RunReader
 from naiad.storage.remote.asking import ask
 from naiad.storage.results import Chart, Damage, Joining, Last, PointPage, Points, Shadowed, TextPage, Texts
@@ -26,6 +26,9 @@ from naiad.storage.wire import CONTENT, LEAST_LINKED
 
 FLUSH_SECONDS = 5.0
 """How long a read waits for what this process itself has written to reach the server."""
+
+WRITE_SECONDS = 10.0
+"""The longest wait of a write for an answer."""
 
 
 class RemoteReader(RunReader):
@@ -77,7 +80,7 @@ class RemoteReader(RunReader):
 
     def members(self, path: str) -> dict[str, str]:
         """Return the files of a file set as stored, by their names."""
-        found: dict[str, str] = self._ask("members", path=path)
+        found: dict[str, str] = self._ask("members", WRITE_SECONDS, path=path)
         self._note(path, MEMBERS, found.values())
         return found
 
@@ -153,7 +156,7 @@ class RemoteReader(RunReader):
 
     def last(self, path: str, *kinds: str) -> Last | None:
         """Return the last point of a series, None of an empty one."""
-        found: Last | None = self._ask("last", path=path, kinds=list(kinds))
+        found: Last | None = self._ask("last", WRITE_SECONDS, path=path, kinds=list(kinds))
         if found is not None:
             self._note_all(path, kinds, [found.value])
         return found
@@ -239,9 +242,9 @@ class RemoteReader(RunReader):
             for blob in _names(text):
                 self._fields[blob] = path
 
-    def _ask(self, call: str, **arguments: Any) -> Any:
+    def _ask(self, call: str, seconds: float = ANSWER_SECONDS, **arguments: Any) -> Any:
         self.refresh()
-        return ask(self._client, "reader", call, arguments, self.run)
+        return ask(self._client, "reader", call, arguments, self.run, seconds=seconds)
 
 
 class _Content(io.RawIOBase):

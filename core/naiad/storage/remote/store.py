@@ -409,6 +409,11 @@ class RemoteStore:
         self._warn_of_absence(run, problem)
         return True
 
+    def reader_here(self, run: RunId, problem: ServerError) -> RunReader:
+        """Return a reader of the folder here, of a container that is written here; one warning has the reason."""
+        self._warn_of_absence(run, problem)
+        return self.local.reader(run)
+
     def _kept(self, name: str, kind: ContainerKind | None) -> RunId | None:
         """Return the container of this server, of the folder here, that has an id or uid on the server or here."""
         found: RunId | None = None
