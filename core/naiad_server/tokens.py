@@ -42,6 +42,7 @@ from sqlalchemy.pool import NullPool
 
 from naiad import clock
 from naiad.errors import InvalidArgument, StorageError
+from naiad.storage.receiving import NO_TABLES, lacks_tables
 
 ROLES = ("viewer", "contributor", "owner", "admin")
 """Each may do all that the ones before it may."""
@@ -135,12 +136,14 @@ def connected(engine: Engine) -> Iterator[Connection]:
     """Begin a transaction with tokens and quotas.
 
     Raises:
-        StorageError: the database is away; a client gets 503 for it and comes back.
+        StorageError: the database is away, or has no tables; a client gets 503 for it and comes back.
     """
     try:
         with engine.begin() as connection:
             yield connection
     except SQLAlchemyError as error:
+        if lacks_tables(error):
+            raise StorageError(NO_TABLES) from error
         raise StorageError("The tokens and quotas cannot be used now: their database is away.") from error
 
 

@@ -118,6 +118,8 @@ def fold_due(database: str, objects: str, is_over: Callable[[], bool], note: Cal
         note: is called after each fold with its duration and its problem.
     """
     folder = database_folder(database, objects)
+    if not _is_usable(folder, is_over):
+        return
     archive = threading.Thread(target=_archive_rows, args=(folder, is_over), name="naiad-archive", daemon=True)
     archive.start()
     try:
@@ -125,6 +127,22 @@ def fold_due(database: str, objects: str, is_over: Callable[[], bool], note: Cal
     finally:
         # A move happens whole or not at all, as a fold does; one that waits for the objects is not waited for.
         archive.join(ARCHIVE_STOP_SECONDS)
+
+
+def _is_usable(folder: RunFolder, is_over: Callable[[], bool]) -> bool:
+    """Wait until the database can be used, with one line for each reason; False if it is over."""
+    noted = ""
+    while not is_over():
+        try:
+            folder.due()
+        except StorageError as error:
+            if str(error) != noted:
+                noted = str(error)
+                _log.warning("%s", " ".join(noted.split()))
+            _pause(BACK_OFF_SECONDS, is_over)
+        else:
+            return True
+    return False
 
 
 def _fold_runs(folder: RunFolder, is_over: Callable[[], bool], note: Callable[[float, str], None]) -> None:

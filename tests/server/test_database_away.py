@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import psycopg
+import pytest
 from cluster_client import status
 from postgres_server import Cluster, Listener, Replica, wait_for
+from server_client import environment
 
 from naiad.ids import new_uid
 
@@ -42,3 +49,59 @@ def test_replica_is_alive_while_requests_wait_for_its_database(cluster: Cluster,
 
     assert (200, True) == (alive, were_waiting)
     assert [200, 200, 404] == found
+
+
+COMMANDS = [
+    ["token", "list"],
+    ["token", "add", "ana"],
+    ["member", "list"],
+    ["quota", "list"],
+    ["audit"],
+    ["verify"],
+    ["gc"],
+    ["backed-up", "2020-01-01T00:00:00+00:00"],
+    ["restored"],
+]
+
+
+def test_commands_on_a_database_without_tables_name_the_command_that_makes_them(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Also a worker and `/readyz`; the worker folds when the tables are there."""
+    with psycopg.connect(cluster.postgres.url, autocommit=True) as raw:
+        raw.execute("drop database if exists untouched")
+        raw.execute("create database untouched")
+    url = cluster.postgres.url.removesuffix("/postgres") + "/untouched"
+    own = {**environment(), "NAIAD_SERVER_DATABASE": url, "NAIAD_SERVER_OBJECTS": (tmp_path / "objects").as_uri()}
+    program = Path(sys.executable).with_name("naiad")
+    replica = Replica(url, own["NAIAD_SERVER_OBJECTS"], {}, tmp_path)
+    replica.begin("--role", "web")
+    log = tmp_path / "worker.log"
+    with log.open("wb") as stream:
+        worker = subprocess.Popen([program, "server", "--role", "worker"], stdout=stream, stderr=stream, env=own)
+    try:
+        for command in COMMANDS:
+            done = subprocess.run([program, "server", *command], capture_output=True, text=True, check=False, env=own)
+
+            assert 1 == done.returncode, (command, done.stdout)
+            assert "no tables" in done.stderr, (command, done.stderr)
+            assert "naiad server migrate" in done.stderr
+        wait_for(lambda: "no tables" in log.read_text(), "the line of the worker")
+        wait_for(lambda: status(f"{replica.url}/healthz") == 200, "the replica")
+        with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(f"{replica.url}/readyz"):
+            pass
+        reason = refused.value.read().decode()
+        refused.value.close()
+        time.sleep(3)  # the worker asks again meanwhile
+        lines = log.read_text().splitlines()
+        subprocess.run([program, "server", "migrate"], check=True, capture_output=True, env=own)
+        done = subprocess.run([program, "server", "verify"], capture_output=True, text=True, check=False, env=own)
+    finally:
+        worker.terminate()
+        worker.wait(60)
+        replica.stop()
+
+    assert "no tables" in reason
+    assert 2 == len(lines), lines
+    assert "relation" not in "".join(lines)
+    assert 0 == done.returncode, done.stderr

@@ -15,6 +15,19 @@ from naiad.storage.base import Listener
 LARGEST_PART = 900 * 1024 * 1024
 """Bytes of a part of a journal file at most; SQLite and PostgreSQL take a little more in one value."""
 
+NO_TABLES = (
+    "The database has no tables of naiad yet, or those of another release.\n"
+    "Make them with: naiad server --init, the first time, or naiad server migrate"
+)
+"""The answer about a database that was not migrated."""
+_MISSING = ("3F000", "42P01", "42703", "42883")
+"""PostgreSQL's codes for a schema, a table, a column and a function that are not there."""
+
+
+def lacks_tables(error: BaseException) -> bool:
+    """Whether the error of a statement means that its tables are missing."""
+    return getattr(getattr(error, "orig", None) or error, "sqlstate", None) in _MISSING
+
 
 class Piece(NamedTuple):
     """Bytes of a journal file from another machine, checked: whole records, or whole frames."""

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from naiad import clock
 from naiad.errors import StorageError
+from naiad.storage.receiving import NO_TABLES, lacks_tables
 from naiad.storage.sql.connection import Connection, Part, Row, Statement, parameter_names, rendered
 from naiad.storage.sql.database import Database
 
@@ -229,6 +230,8 @@ def transaction(engine: Engine, *, is_read_only: bool = False) -> Iterator[psyco
 
 def refusal(error: Exception) -> StorageError:
     """Return the error for trouble of the database."""
+    if lacks_tables(error):
+        return StorageError(NO_TABLES)
     reason = " ".join(str(getattr(error, "orig", None) or error).split())
     return StorageError(f"The database cannot do that now: {reason[:300]}")
 

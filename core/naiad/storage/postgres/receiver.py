@@ -57,6 +57,7 @@ from naiad.storage.postgres.registrar import Registrar
 from naiad.storage.postgres.sent_content import SentContent
 from naiad.storage.receiving import (
     LARGEST_PART,
+    NO_TABLES,
     Accepted,
     Backlog,
     Content,
@@ -513,7 +514,9 @@ class Receiver:
         except StorageError as error:
             return str(error)
         # Checked by each replica: one of another release must not write into tables that it does not know.
-        if row is None or not migrating.is_served(*row):
+        if row is None:
+            return NO_TABLES
+        if not migrating.is_served(*row):
             return "The database has other tables than this release needs: naiad server migrate"
         if sums is None or sums[0] != "on":
             return "The database has no data checksums, without which damage would be served: initdb --data-checksums"
