@@ -30,7 +30,9 @@ _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 @click.command()
 @click.argument("targets", metavar="[FOLDER|RUN...]", nargs=-1, shell_complete=complete.runs)
-@click.option("--to", "url", metavar="URL", help="The server for runs that were started without one.")
+@click.option(
+    "--to", "url", metavar="URL", help="The server for runs that have none, or the new address of those that are named."
+)
 @click.option("--watch", "is_watching", is_flag=True, help="Repeat until Ctrl-C, also for runs that are being written.")
 @click.option("--limit", metavar="RATE", help="Limit the rate, for example to 20MB/s.")
 @click.option("--dry-run", "is_dry", is_flag=True, help="Send nothing; print how much the server lacks.")
@@ -50,8 +52,12 @@ def sync(
     """Send runs to a server: those named, or everything in a store that the server may lack.
 
     FOLDER is a store (`.naiad`) or the folder of a run. Runs that were logged offline are sent completely. Nothing is
-    stored twice, however often you repeat the command. A run that was started with a server is sent to that server. The
-    token is read from NAIAD_API_TOKEN, or from a file with mode 600.
+    stored twice, however often you repeat the command. The token is read from NAIAD_API_TOKEN, or from a file with
+    mode 600.
+
+    A run that was started with a server is sent to that server. If its address is wrong or has changed, name the run
+    and the right address: RUN --to URL. For a whole FOLDER, --to URL is also used for the runs that no server has
+    registered yet, unless another run of the folder is registered at another server.
 
     The exit code is 0 only if the server has confirmed everything. In a pipe, the columns are the run here, its id
     there, bytes sent, bytes still to send, and the state.

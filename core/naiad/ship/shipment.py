@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from naiad import clock
-from naiad.errors import NaiadError, NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
+from naiad.errors import DamagedData, NaiadError, NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
 from naiad.ship.client import Client
 from naiad.ship.content import ContentSender
 from naiad.slots import RECORD
@@ -41,7 +41,7 @@ from naiad.storage.local.journal.parts import (
 )
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
-from naiad.storage.local.remote import Remote
+from naiad.storage.local.remote import Remote, read_remote
 
 BATCH = 4 * 1024 * 1024
 WHOLE = 1 << 30
@@ -145,6 +145,10 @@ class Shipment:
 
     def __post_init__(self) -> None:
         """Share the connection with the content of the run's files."""
+        self._use(self.client)
+
+    def _use(self, client: Client) -> None:
+        self.client = client
         self._content = ContentSender(
             Blobs(self.folder.blobs), self.client, lambda: self.remote.project, self.pace, is_awaited=self.is_whole
         )
@@ -162,6 +166,8 @@ class Shipment:
             ServerError: the server cannot be reached, or answers with an error.
             NaiadError: the server cannot take this container, as of a model whose key is taken.
         """
+        if not self.remote.uid and not self.is_whole:
+            self._follow()
         if not self.remote.uid:
             answer = self.client.post("runs", self.remote.registration(self.folder), seconds)
             self._note(uid=answer["uid"], id=answer["id"], project=answer["project"], epoch=self.client.epoch)
@@ -170,6 +176,14 @@ class Shipment:
             if self._knows_positions:
                 self._hold()
         return self.remote
+
+    def _follow(self) -> None:
+        """Take the address to which `naiad sync --to` has sent a run that was never registered at its own."""
+        with contextlib.suppress(DamagedData, OSError):
+            found = read_remote(self.folder)
+            if found is not None and found.url != self.remote.url:
+                self.remote, self._knows_positions = found, False
+                self._use(Client(found.url))
 
     def _note(self, **facts: object) -> None:
         self.remote = msgspec.structs.replace(self.remote, **facts)

@@ -257,9 +257,17 @@ class Shipper:
         message = (
             f"The run in {line.shipment.folder.path} is not shipped: {problem}\n"
             "The run continues in this folder, and naiad tries again. After the program has ended: naiad sync"
+            f"{address_remedy(line.shipment.remote, line.shipment.folder)}"
         )
         with contextlib.suppress(ServerWarning):  # where warnings are errors, they must not end this thread
             warn_once(problem_key(line.shipment.folder.uid, problem), message, ServerWarning)
+
+
+def address_remedy(remote: Remote, folder: RunDirectory) -> str:
+    """Return a line with the command for a run that was never registered: the address of its server may be wrong."""
+    if remote.uid:
+        return ""
+    return f"\nIf {remote.url} is not the address of your server: naiad sync {folder.uid} --to URL"
 
 
 def problem_key(uid: str, problem: NaiadError) -> tuple[str, str, bool]:

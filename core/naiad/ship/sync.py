@@ -3,6 +3,7 @@
 For each run, in the order in which they were made:
 
     attach -------- no remote yet: remote.json; a run that was folded before gets a replay of its index
+    aim ----------- the user names another address than that of its remote: it goes there if that is safe
     register ------ with its custom id, if it has one
     settle -------- a killed writer left content that is not hashed, or files to be folded: its next writer is this one
     replay -------- the files of a writer are gone, and the server has nothing of it, because it is a new one or was set
@@ -22,15 +23,25 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from naiad import clock
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RunId
-from naiad.errors import BeingWritten, DamagedData, NaiadError, NotAuthorized, ServerError, ServerUnreachable
+from naiad.errors import (
+    BeingWritten,
+    DamagedData,
+    NaiadError,
+    NotAuthorized,
+    RunNotFound,
+    ServerError,
+    ServerUnreachable,
+)
 from naiad.ops import Dropped
 from naiad.scalars import unpack_text
 from naiad.settings import Tuning, number
 from naiad.ship.client import Client
 from naiad.ship.shipment import Shipment, Waiting, points_in
-from naiad.ship.shipper import keep_seconds
+from naiad.ship.shipper import address_remedy, keep_seconds
 from naiad.storage.local import outbox
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.index.fold import Fold
@@ -142,7 +153,10 @@ class _Server:
         self.failures += 1
         if not self.is_announced:
             self.is_announced = True
-            self.announce(f"{problem}\nIts runs stay in this folder. Runs of other servers are sent without it.")
+            self.announce(
+                f"{problem}\nIts runs stay in this folder. Runs of other servers are sent without it.\n"
+                "If its address is wrong or has changed, send them to another one: naiad sync RUN... --to URL"
+            )
 
     def note_answers(self) -> None:
         """Note that it has answered everything."""
@@ -170,7 +184,8 @@ class Sync:
 
         Args:
             store: the store that has the runs.
-            url: the server for runs that have none; those of another server go to their own.
+            url: the server for runs that have none, and for those that were never registered at the one they name;
+                those that are registered at another one go there unless they are named themselves.
             limit: at most so many bytes a second.
             is_dry: only compare.
             verifies: compare the checksums of all journal files with those of the server.
@@ -186,17 +201,33 @@ class Sync:
         self._announce = announce
         self._servers: dict[str, _Server] = {}
         self._looked_at = -1e9
+        self._named: frozenset[str] = frozenset()
+        """Runs that the user names, which may go to another server than their own."""
+        self._is_mixed = False
+        """Whether a run of the folder is registered at another server than the one that the user names."""
         self.is_repeated = False
         """Whether each run is shipped again soon, so that nothing waits for a server that goes away meanwhile."""
 
     def folders(self, uids: Sequence[str] = ()) -> list[RunDirectory]:
         """Return the runs to ship: those named, else all that a server may lack, models before their versions."""
+        self._named = frozenset(uids)
         wanted = set(uids) or (None if self._url or self._verifies else self._unshipped())
+        self._is_mixed = self._url is not None and not uids and self._has_registered_elsewhere(self._url)
         found = [folder for folder in self._store.folders() if wanted is None or folder.uid in wanted]
         found = [each for each in found if self._url or each.remote.exists() or uids]
         # A version is registered under its model, whose id on the server has to be known by then.
         order = {PROJECT: 0, MODEL: 1, MODEL_VERSION: 2}
         return sorted(found, key=lambda folder: (order.get(folder.kind, 3), folder.uid))
+
+    def _has_registered_elsewhere(self, url: str) -> bool:
+        """Whether a run here is registered at another server, as far as its remote can be read."""
+        own = self._server(url).client.url
+        for folder in self._store.folders():
+            with contextlib.suppress(DamagedData):  # shipping it names that
+                remote = read_remote(folder)
+                if remote is not None and remote.uid and remote.url != own:
+                    return True
+        return False
 
     def _unshipped(self) -> set[str]:
         """Return the runs of which a server may lack something, those among them that it had before it was set back."""
@@ -255,6 +286,9 @@ class Sync:
                 return Result(
                     folder.uid, folder.uid, "", 0, Waiting(0, 0), problem="it has no server; name one by --to"
                 )
+            if self._url is not None and not is_attached:
+                server = self._server(self._url)
+                remote = self._aimed(folder, remote, server)
             server = self._server(remote.url)
             shipment = Shipment(
                 folder, remote, server.client, is_whole=True, is_dry=self._is_dry, pace=self._pace(folder)
@@ -279,7 +313,9 @@ class Sync:
         except (NaiadError, OSError) as error:
             waiting = Waiting(0, 0) if shipment is None else shipment.waiting()
             is_left = server is not None and self._leaves_alone(server, error)
-            return self._result(folder, remote, sent, waiting, str(error), is_left=is_left)
+            is_own = remote is not None and isinstance(error, ServerError) and remote.url != self._url
+            remedy = address_remedy(remote, folder) if is_own and remote is not None else ""
+            return self._result(folder, remote, sent, waiting, f"{error}{remedy}", is_left=is_left)
         server.note_answers()
         return self._finished(shipment, sent, lost, problem)
 
@@ -368,6 +404,70 @@ class Sync:
             made.show()
             remote.save(folder)
         return remote
+
+    # A run with another address
+
+    def _aimed(self, folder: RunDirectory, remote: Remote, server: _Server) -> Remote:
+        """Return the remote of a run at the server that the user names, its own one where the run is not to go there.
+
+        An address that does not answer changes nothing: the new one is saved when its server has the run.
+
+        Raises:
+            BeingWritten: a process sends the run to its own server.
+            ServerError: the server that the user names does not answer, or is another one that has the run too.
+        """
+        url = server.client.url
+        if remote.url == url:
+            return remote
+        is_named = folder.uid in self._named
+        if remote.uid and is_named:
+            server.look(remote.uid)
+            if self._is_same(folder, remote, server):
+                moved = msgspec.structs.replace(remote, url=url)
+                if not self._is_dry:
+                    moved.save(folder)
+                return moved
+            # Its process would mark files as sent that the new server lacks.
+            if _is_written(folder):
+                raise BeingWritten(
+                    f"The run in {folder.path} is being written, and sent to {remote.url}.\n"
+                    f"Send it to {url} after it has stopped.",
+                    run_id=folder.uid,
+                )
+        elif remote.uid or (self._is_mixed and not is_named):
+            return remote
+        if not self._is_dry:
+            outbox.unmark(folder)  # the new server has confirmed nothing
+        return msgspec.structs.replace(
+            remote, url=url, uid="", id="", epoch="", parent=_model_of(folder, remote.parent)
+        )
+
+    def _is_same(self, folder: RunDirectory, remote: Remote, server: _Server) -> bool:
+        """Whether a server is that of a run under another name; False if it is another one that lacks the run.
+
+        Raises:
+            ServerError: it does not answer, or is another one that has the run.
+        """
+        url, is_known = server.client.url, True
+        try:
+            server.client.get(f"runs/{remote.uid}/journal", seconds=number("CONNECT_SECONDS", ANSWER_SECONDS))
+        except RunNotFound:
+            is_known = False
+        if remote.epoch and server.client.epoch == remote.epoch:
+            return True
+        if not is_known:
+            return False
+        # The epoch changes when a server is restored. Then the old address leads nowhere any more, or to the same one.
+        old = self._server(remote.url).client
+        with contextlib.suppress(NaiadError):
+            old.get(f"runs/{remote.uid}/journal", seconds=number("CONNECT_SECONDS", ANSWER_SECONDS))
+        if old.epoch in ("", server.client.epoch):
+            return True
+        raise ServerError(
+            f"The run {remote.id} belongs to {remote.url}. {url} is another server, which has this run too.\n"
+            f"To go on with {remote.url}: naiad sync {folder.uid}. To use {url}, delete the run there first.",
+            url=url, status=409, name="Conflict", retry_after=None,
+        )  # fmt: skip
 
     # A run of killed writers
 

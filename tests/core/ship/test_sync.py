@@ -35,6 +35,7 @@ from naiad.storage.local.index import replay
 from naiad.storage.local.journal.parts import sources
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.reader import Reader
+from naiad.storage.local.registrar import renew_epoch
 from naiad.storage.local.remote import read_remote
 from naiad.types import File
 
@@ -694,6 +695,167 @@ def test_run_begun_without_a_server_is_repaired_by_sync(url: str, cli: Cli, tmp_
 
     assert 0 == result.exit_code, result.output
     assert WHOLE == facts(url, run._run.uid, "late", tmp_path)
+
+
+def wrong() -> str:
+    """The address of a port at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return address_of(listening)
+
+
+def test_run_of_a_wrong_address_names_the_command_that_sends_it_to_the_right_one(
+    url: str, cli: Cli, tmp_path: Path, store: Path
+) -> None:
+    away = wrong()
+    with pytest.warns(ServerWarning) as warned:
+        run = log("wrong", store=away)
+    uid = run._run.uid
+    remedy = f"naiad sync {uid} --to URL"
+    assert remedy in str(warned[0].message), warned[0].message
+    unsent = cli("sync", "--json")
+    assert (1, True) == (unsent.exit_code, remedy in rows(unsent)[0]["problem"]), unsent.output
+    assert "naiad sync RUN... --to URL" in cli("sync").stderr
+    compared = cli("sync", uid, "--to", url, "--dry-run", "--json")
+    assert (1, url, 100) == (compared.exit_code, rows(compared)[0]["server"], rows(compared)[0]["waiting_points"])
+    refused = cli("sync", uid, "--to", wrong(), "--json")
+    assert 1 == refused.exit_code
+    assert away == url_of(folder_in(store)), "an address that does not answer changes nothing"
+    result = cli("sync", uid, "--to", url, "--json")
+
+    assert (0, url, url) == (result.exit_code, rows(result)[0]["server"], url_of(folder_in(store))), result.output
+    assert WHOLE == facts(url, uid, "wrong", tmp_path)
+    assert [] == rows(cli("sync", "--json")), "nothing waits any more"
+
+
+def url_of(folder: RunDirectory) -> str:
+    remote = read_remote(folder)
+    assert remote is not None
+    return remote.url
+
+
+def test_folder_of_runs_of_wrong_addresses_is_sent_whole(
+    url: str, cli: Cli, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of programs with such an address, and those that an earlier `--to` sent there: folded runs, models, versions."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    run = log("astray", 3000, store=wrong(), mode="offline")
+    with naiad.init_model(key="CNN", project="astray", store=store) as model:
+        model["size"] = 7
+    with naiad.init_model_version(model=model.id, project="astray", store=store) as version:
+        version["accuracy"] = 0.9
+    old = log("astray", 3000, store=store)
+    assert 1 == cli("sync", str(store), "--to", wrong()).exit_code
+    result = cli("sync", str(store), "--to", url, "--json")
+
+    assert (0, [True] * 4) == (result.exit_code, [row["confirmed"] for row in rows(result)]), result.output
+    for each in (run, old):
+        assert (3000, *WHOLE[1:]) == facts(url, each._run.uid, "astray", tmp_path)
+    with naiad.init_model(store=url, with_id="ASTRAY-CNN", mode="read-only") as found:
+        assert 1 == len(found.fetch_model_versions_table(progress_bar=False).to_pandas())
+
+
+def test_folder_with_a_run_of_another_server_sends_each_to_its_own(
+    url: str, cli: Cli, store: Path, tmp_path: Path
+) -> None:
+    """A run that is registered elsewhere shows that the folder belongs to several servers: their runs are named."""
+    run, away = log("several", store=url), wrong()
+    astray = log("several", store=away, mode="offline")
+    other = Server(tmp_path / "other").start("--init")
+    address = f"http://127.0.0.1:{other.port}"
+    result = cli("sync", str(store), "--to", address, "--json")
+    found = {row["uid"]: (row["server"], row["confirmed"]) for row in rows(result)}
+    other.stop()
+
+    assert {run._run.uid: (url, True), astray._run.uid: (away, False)} == found
+    assert f"naiad sync {astray._run.uid} --to URL" in result.output
+
+
+def test_run_that_is_sent_to_one_server_under_two_names_is_one_run(
+    url: str, cli: Cli, store: Path, tmp_path: Path
+) -> None:
+    """Its epoch shows that it is the same server."""
+    run = log("two-names", store=url)
+    name = url.replace("127.0.0.1", "localhost")
+    result = cli("sync", run._run.uid, "--to", name, "--json")
+    [row] = rows(result)
+    again = cli("sync", run._run.uid, "--to", url, "--verify", "--json")
+
+    assert (0, name, 0, run.id) == (result.exit_code, row["server"], row["sent"], row["id"]), result.output
+    assert (0, 0, url) == (again.exit_code, rows(again)[0]["sent"], url_of(folder_in(store))), again.output
+    assert WHOLE == facts(url, run._run.uid, "two-names", tmp_path)
+    with naiad.init_project("two-names", store=url, mode="read-only") as project:
+        assert 1 == len(project.fetch_runs_table(progress_bar=False).to_pandas())
+
+
+def test_run_goes_to_another_server_only_if_it_is_named_and_not_there(
+    url: str, cli: Cli, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setenv("NAIAD_KEEP_SHIPPED", "0")
+    run = log("goes", 3000, store=url)
+    shutil.copytree(store, tmp_path / "copy")
+    other = Server(tmp_path / "other").start("--init")
+    address = f"http://127.0.0.1:{other.port}"
+    monkeypatch.setenv("NAIAD_API_TOKEN", other.token)
+    moved = cli("sync", run._run.uid, "--to", address, "--json")
+    assert (0, address) == (moved.exit_code, url_of(folder_in(store))), moved.output
+    assert (3000, *WHOLE[1:]) == facts(address, run._run.uid, "goes", tmp_path)
+    assert 0 == cli("sync", str(store), "--verify").exit_code
+    refused = cli("sync", "--store", str(tmp_path / "copy"), run._run.uid, "--to", address, "--json")
+    other.stop()
+
+    problem = rows(refused)[0]["problem"]
+    assert (1, True, True) == (refused.exit_code, url in problem, address in problem), refused.output
+    assert "delete the run there first" in problem
+    assert url == url_of(folder_in(tmp_path / "copy"))
+
+
+def test_restored_server_under_a_new_name_takes_its_runs(
+    url: str, cli: Cli, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its epoch is a new one, the old address leads nowhere, and it has the run."""
+    own = Server(tmp_path / "own").start("--init")
+    monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+    run = log("restored", store=f"http://127.0.0.1:{own.port}")
+    own.stop()
+    renew_epoch(tmp_path / "own")
+    renamed = Server(tmp_path / "own").start()
+    address = f"http://127.0.0.1:{renamed.port}"
+    result = cli("sync", run._run.uid, "--to", address, "--json")
+
+    assert (0, address) == (result.exit_code, url_of(folder_in(store))), result.output
+    assert WHOLE == facts(address, run._run.uid, "restored", tmp_path)
+    renamed.stop()
+
+
+def test_program_follows_its_run_to_the_address_that_sync_gave_it(url: str, cli: Cli, store: Path) -> None:
+    """It writes the run meanwhile, and sends the rest itself."""
+    with pytest.warns(ServerWarning):
+        run = naiad.init_run(store=wrong(), project="follows")
+    run["loss"].append(1.0)
+    run.wait()
+    moved = cli("sync", run._run.uid, "--to", url, "--json")
+    run["loss"].append(2.0)
+    run.sync(remote=True)
+    run.stop()
+    with naiad.init_run(store=url, with_id=run._run.uid, mode="read-only") as found:
+        values = found["loss"].fetch_values(progress_bar=False)["value"].tolist()
+
+    assert (0, [1.0, 2.0]) == (moved.exit_code, values), moved.output
+    assert [] == rows(cli("sync", "--json"))
+
+
+def test_program_that_is_started_again_with_the_right_address_sends_its_run_there(
+    url: str, cli: Cli, store: Path, tmp_path: Path
+) -> None:
+    log("corrected", store=wrong(), custom_run_id="corrected", mode="offline")
+    with naiad.init_run(store=url, custom_run_id="corrected", project="corrected") as run:
+        run["second"] = 2
+        uid = run._run.uid
+
+    assert url == url_of(folder_in(store))
+    assert 0 == cli("sync", str(store), "--verify").exit_code
+    assert WHOLE == facts(url, uid, "corrected", tmp_path)
 
 
 def test_models_and_versions_arrive_with_their_runs(url: str, cli: Cli, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ class RunShipping:
             warn_once(
                 (self._folder.uid, "rest"),
                 f"{points:,} points ({size:,} bytes) of the run in {self._folder.path} are not on {url} yet.\n"
-                f"They are stored here. Send them with: naiad sync {self._folder.path.parent.parent}",
+                f"They are stored here. Send them with: naiad sync {self._folder.path.parent.parent}"
+                f"{'' if remote is None else shipper.address_remedy(remote, self._folder)}",
                 ServerWarning,
             )

@@ -201,6 +201,8 @@ class RemoteStore:
             is_begun = known is not None and not known.began and self._registered(own.run, known) is None
             if known is not None and (known.began or is_begun):
                 self.begun.add(own.run.uid)
+            if known is not None and not known.uid and known.url != self.address:
+                self._pending[own.run.uid] = msgspec.structs.replace(known, url=self.address)  # it had a wrong address
             return Reservation(own.run, known.id if known is not None and known.id else own.id, own.is_new, is_begun)
         remote = Remote(
             self.address, project, clock.now(), custom_run_id=custom_run_id, wish=wish, parent=parent, began=True
@@ -243,18 +245,19 @@ class RemoteStore:
                 **error.facts,
             ) from None
         except ServerError as error:
-            self._warn_of_absence(run, error)
+            self._warn_of_absence(run, error, remote)
             return None
         return answer
 
-    def _warn_of_absence(self, run: RunId, problem: ServerError) -> None:
+    def _warn_of_absence(self, run: RunId, problem: ServerError, remote: Remote | None = None) -> None:
         """Warn once that a container goes on in the folder here."""
         remedy = "" if isinstance(problem, NotAuthorized) else "\nThe server is asked again in the background."
         warn_once(
             shipper.problem_key(run.uid, problem),
             f"{problem}\n"
             f"The {run.kind.noun} is written to {self.local.root}, and sent to the server as soon as the server "
-            f"accepts it. After the program has ended, run: naiad sync{remedy}",
+            f"accepts it. After the program has ended, run: naiad sync{remedy}"
+            f"{'' if remote is None else shipper.address_remedy(remote, self.local.directory(run))}",
             ServerWarning,
         )
 
@@ -321,7 +324,7 @@ class RemoteStore:
             role=role,
             first_ops=first_ops,
             on_error=on_error,
-            remote=None if folder.remote.exists() else remote.encode(),
+            remote=None if folder.remote.exists() and remote == self._remote(run) else remote.encode(),
             joining=joining,
             shipping=None if self.is_offline else RunShipping(folder),
         )
