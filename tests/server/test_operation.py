@@ -31,9 +31,10 @@ from test_network import certificate
 from test_writing import sealed, values, wait_for, wait_until
 
 import naiad
-from naiad.errors import ServerWarning, forget_warnings
+from naiad.errors import ServerUnreachable, ServerWarning, forget_warnings
 from naiad.ops import Assign, Open, encode_ops
 from naiad.ship import shipper
+from naiad.ship.client import Client
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
 from naiad.storage.local.store import Store as Folder
@@ -487,6 +488,22 @@ def test_tls_is_served_and_used_and_an_unknown_authority_is_one_warning(
         shipper.of_process.close()
         forget_warnings()
         own.stop()
+
+
+def test_address_with_the_other_scheme_is_named_with_the_remedy(
+    server: AnyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`http://` of a server with TLS, and `https://` of one without."""
+    monkeypatch.setenv("NAIAD_API_TOKEN", server.token)
+    cert, key = certificate(tmp_path)
+    own = Server(tmp_path / "served").start("--init", "--tls-cert", str(cert), "--tls-key", str(key))
+    try:
+        with pytest.raises(ServerUnreachable, match=f"(?s)its port uses TLS.*Use https://127.0.0.1:{own.port}"):
+            Client(f"http://127.0.0.1:{own.port}").get("")
+    finally:
+        own.stop()
+    with pytest.raises(ServerUnreachable, match=f"(?s)its port uses plain HTTP.*http://127.0.0.1:{server.port}"):
+        Client(f"https://127.0.0.1:{server.port}").get("")
 
 
 def test_newer_server_is_one_warning_and_sync_repairs_it(

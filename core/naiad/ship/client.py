@@ -31,6 +31,12 @@ CONNECT_SECONDS = 10.0
 MOST_RAW = 1024
 """Bytes of a body below which compressing it is not worth it."""
 LARGEST_ANSWER = 1 << 30
+PROBE_SECONDS = 2.0
+"""The time for finding out whether a server that answers no HTTP takes TLS."""
+_PLAIN = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
+"""OpenSSL's reasons if an answer is no TLS; they differ by its release."""
+_NEEDS_TLS = (b"to HTTPS port", b"to an HTTPS server")
+"""In the answers of nginx, and of servers in Go, to HTTP without TLS."""
 # How a kept connection shows that the server has closed it: the request has not been read then, and may be sent
 # again.
 _stale = (http.client.RemoteDisconnected, http.client.CannotSendRequest, BrokenPipeError, ConnectionResetError)
@@ -301,8 +307,39 @@ class Client:
                 url=self.url,
             ) from error
         except (OSError, http.client.HTTPException) as error:
+            self._refuse_other_scheme(error)
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise ServerUnreachable(f"The server {self.url} cannot be reached: {reason}.", url=self.url) from error
+
+    def _refuse_other_scheme(self, error: Exception) -> None:
+        """Raise the error for a failure whose reason is that the address begins with the other of http and https."""
+        where = self._address
+        if where.is_tls and isinstance(error, ssl.SSLError) and error.reason in _PLAIN:
+            plain = where._replace(is_tls=False).url
+            raise ServerUnreachable(
+                f"The server {self.url} cannot be reached: its port uses plain HTTP, without TLS.\n"
+                f"Correct the address. If you trust the network, use {plain} and set NAIAD_ALLOW_HTTP=1.",
+                url=self.url,
+            ) from error
+        # Only a server that has never answered, so that one which is killed is not asked twice.
+        is_broken = isinstance(error, http.client.BadStatusLine | ConnectionResetError)
+        if not where.is_tls and not self.epoch and is_broken and self._takes_tls():
+            raise self._needs_tls() from error
+
+    def _takes_tls(self) -> bool:
+        """Whether the port of this address uses TLS, although the address begins with http. Nothing is sent there."""
+        try:
+            Client(self._address._replace(is_tls=True).url)._connected(PROBE_SECONDS).close()
+        except ServerUnreachable as error:
+            return isinstance(error.__cause__, ssl.SSLCertVerificationError)
+        return True
+
+    def _needs_tls(self) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"The server {self.url} cannot be reached: its port uses TLS.\n"
+            f"Use {self._address._replace(is_tls=True).url}.",
+            url=self.url,
+        )
 
     def _refuse(self, answer: Answer) -> None:
         """Raise the error that an answer means.
@@ -310,6 +347,8 @@ class Client:
         Raises:
             NaiadError: always.
         """
+        if answer.status == 400 and not self._address.is_tls and any(text in answer.body for text in _NEEDS_TLS):
+            raise self._needs_tls()
         try:
             problem = answer.decoded() if answer.kind in ("application/problem+json", "application/json") else {}
         except (msgspec.DecodeError, ValueError):

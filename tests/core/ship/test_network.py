@@ -10,6 +10,7 @@ import ipaddress
 import signal
 import socket
 import ssl
+import struct
 import threading
 import time
 from pathlib import Path
@@ -59,6 +60,60 @@ def test_certificate_that_is_not_accepted_is_named(server: JournalServer, store:
         client = Client(f"https://127.0.0.1:{listener.getsockname()[1]}", TOKEN)
         with pytest.raises(ServerUnreachable, match="certificate of https://127.* is not accepted.*\n.*SSL_CERT_FILE"):
             client.get("")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"<html>"], ids=["status", "page"])
+def test_https_address_of_a_server_without_tls_is_named_with_the_remedy(answer: bytes) -> None:
+    def refuse() -> None:
+        connection, _peer = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        plain = f"127.0.0.1:{listener.getsockname()[1]}"
+        threading.Thread(target=refuse, daemon=True).start()
+        with pytest.raises(ServerUnreachable, match="cannot be reached: its port uses plain HTTP") as caught:
+            Client(f"https://{plain}", TOKEN).get("")
+
+    assert f"use http://{plain} and set NAIAD_ALLOW_HTTP=1" in str(caught.value)
+    assert "SSL" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["closed", "reset", "alert", "nginx", "go"])
+def test_http_address_of_a_server_with_tls_is_named_with_the_remedy(tmp_path: Path, ending: str) -> None:
+    """Servers end a connection without TLS in several ways; a second one with TLS finds out why."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate(tmp_path))
+    texts = {
+        "nginx": b"The plain HTTP request was sent to HTTPS port",
+        "go": b"Client sent an HTTP request to an HTTPS server.",
+    }
+
+    def answer() -> None:
+        for _ in range(2):
+            with contextlib.suppress(OSError):
+                connection, _peer = listener.accept()
+                with connection:
+                    if connection.recv(1, socket.MSG_PEEK) == b"\x16":
+                        context.wrap_socket(connection, server_side=True)
+                        continue
+                    connection.recv(65536)
+                    if ending == "reset":
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    elif ending == "alert":
+                        connection.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+                    elif ending in texts:
+                        head = f"HTTP/1.1 400 Bad Request\r\nContent-Length: {len(texts[ending])}\r\n\r\n"
+                        connection.sendall(head.encode() + texts[ending])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ServerUnreachable, match="cannot be reached: its port uses TLS") as caught:
+            Client(url, TOKEN).get("")
+
+    assert f"Use {url.replace('http', 'https')}." in str(caught.value)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
