@@ -172,6 +172,35 @@ def test_full_quota_is_one_warning_and_sync_repairs_it(server: AnyServer, url: s
     assert 300 == len(values(server, run._run.uid))
 
 
+@pytest.mark.parametrize(("quota", "most"), [("runs", "1"), ("points-per-day", "5")])
+def test_every_warning_about_a_full_quota_is_the_one_of_the_documentation(
+    server: AnyServer, url: str, quota: str, most: str
+) -> None:
+    """At the begin of a run, and for its points."""
+    project = f"crowded-{quota}"
+    server.register(f"first-{quota}", project)  # the only one that `runs` admits
+    server.command("quota", "set", quota, most, "--project", project)
+    numbers = itertools.count()
+    wait_until(
+        lambda: (
+            [429] * 2 == [server.register(f"more-{next(numbers)}", project).status for _replica in range(2)]
+            if quota == "runs"
+            else _answers(server, project) == {429}
+        )
+    )
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        run = naiad.init_run(store=url, project=project)
+        run["loss"].extend([0.5] * 10)
+        run.stop(seconds=1)
+    said = [str(each.message) for each in warned if f" {quota}, and" in str(each.message)]
+    text = (Path(__file__).parents[2] / "core/docs/how-to/ship.md").read_text()
+    [documented] = [line.split("|")[1].strip() for line in text.splitlines() if "ask the owner of the server;" in line]
+
+    assert said, [str(each.message) for each in warned]
+    assert all(documented in each for each in said), said
+
+
 def _answers(server: AnyServer, project: str, points: int = 1000) -> set[int]:
     """What the replicas answer to so many points of a project, without storing one."""
     uid = f"probe-{project}"

@@ -371,9 +371,18 @@ class Client:
             raise of_class(detail, **{"file": "", "offset": 0, "what": detail, **facts})
         if not name and answer.status not in (408, 429, 500, 502, 503, 504):
             raise self._no_server(answer.status)
+        if name == "OverQuota":
+            raise self.over_quota(detail, answer.retry_after)
         raise ServerError(
             f"The server {self.url} answered {answer.status}: {detail or name or 'without a reason'}",
             url=self.url, status=answer.status, name=name, retry_after=answer.retry_after,
+        )  # fmt: skip
+
+    def over_quota(self, detail: str, retry_after: float | None) -> ServerError:
+        """Return the error for a quota that is full, as a whole request or one file of a run meets it."""
+        return ServerError(
+            f"The server {self.url} has no more room for the project: {detail}",
+            url=self.url, status=429, name="OverQuota", retry_after=retry_after,
         )  # fmt: skip
 
     def _no_server(self, status: int) -> ServerError:

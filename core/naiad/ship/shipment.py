@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from naiad import clock
-from naiad.errors import DamagedData, NaiadError, NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
+from naiad.errors import DamagedData, NaiadError, NewerFormat, RunNotFound, ServerWarning, warn_once
 from naiad.ship.client import Client
 from naiad.ship.content import ContentSender
 from naiad.slots import RECORD
@@ -312,10 +312,7 @@ class Shipment:
             if reason == "NewerFormat":
                 raise NewerFormat(f"The server {self.client.url} is older than this program: {detail}")
             if reason == "OverQuota":
-                raise ServerError(
-                    f"The server {self.client.url} has no more room for the project: {detail}",
-                    url=self.client.url, status=429, name=reason, retry_after=60.0,
-                )  # fmt: skip
+                raise self.client.over_quota(detail, 60.0)
             # That file alone: everything else of the run goes on, and the bytes stay here.
             self.refused[name] = f"{reason}: {detail}"
             self._warn(
