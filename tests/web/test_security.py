@@ -75,6 +75,7 @@ def test_no_route_answers_without_the_token(server: Server) -> None:
             reply = server.send(method, path, body, token=token, Sec_Fetch_Site="same-origin")
 
             assert (reply.status, reply.json["type"]) == (401, "Unauthorized"), (method, path)
+            assert token or "for the server of a team, ask the owner of the project" in reply.json["detail"]
         assert server.send("GET", f"{path}?token={server.token}", token=None).status in (401, 405)
 
 

@@ -271,7 +271,10 @@ class _Endpoint:
                 return granted
             raise Problem(401, "Unauthorized", "The ticket has expired, or is for another target.")
         raise Problem(
-            401, "Unauthorized", "A token is needed: Authorization: Bearer TOKEN. The server printed it at its start."
+            401,
+            "Unauthorized",
+            "A token is needed: Authorization: Bearer TOKEN. naiad ui prints it at its start; for the server of a "
+            "team, ask the owner of the project.",
         )
 
     def _require_edit(self, request: Request, route: Route, grant: Grant) -> None:

@@ -423,6 +423,9 @@ def test_page_without_a_token_says_what_to_do(chromium: Any, served: Any, watche
         page = look.open("/p/digits/runs")
 
         assert "needs a token" in page.locator("h1").text_content()
+        text = page.locator("main").text_content()
+        assert "naiad ui prints" in text
+        assert "ask the owner of the project for a token" in text  # as a colleague who opens a team's server
 
 
 def test_token_in_the_address_is_taken_out_of_it(

@@ -98,7 +98,7 @@ export function Dialog({ title, children, onClose }) {
 
 /** The page without a right to read. @param {{error: any}} props */
 export const Locked = ({ error }) => html`<main class="lonely"><h1>This page needs a token</h1>
-  <p>Open the address that <code>naiad ui</code> prints: it ends in <code>#token=…</code>. The browser keeps the token afterwards.</p>
+  <p>Open the address that <code>naiad ui</code> prints. For the server of a team, ask the owner of the project for a token. The browser keeps it.</p>
   <form class="bar" onSubmit=${(event) => {
     event.preventDefault();
     const given = String(new FormData(event.target).get("token") ?? "").replace(/^.*#token=/, "").trim();
