@@ -97,10 +97,8 @@ def test_every_public_name_has_an_entry(entries: set[str]) -> None:
     assert [] == sorted({*public_names()} - entries)
 
 
-def test_every_command_and_setting_has_an_entry(site: Path) -> None:
+def test_every_command_has_an_entry(site: Path) -> None:
     commands = (site / "reference/commands.html").read_text(encoding="utf-8")
-    settings = (ROOT / "core/docs/reference/settings.md").read_text(encoding="utf-8")
-    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "core/naiad").rglob("*.py"))
 
     assert "Sentinel" not in commands  # click's marker for an option without a default
     assert [] == [
@@ -108,7 +106,15 @@ def test_every_command_and_setting_has_an_entry(site: Path) -> None:
         for name in main.list_commands(main.make_context("naiad", [], resilient_parsing=True))
         if f'id="naiad-{name}"' not in commands
     ]
+
+
+def test_every_setting_has_an_entry() -> None:
+    """Of the library, the pages and the server."""
+    settings = (ROOT / "core/docs/reference/settings.md").read_text(encoding="utf-8")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "core").rglob("*.py"))
     read = set(re.findall(r'environ(?:\.get\(|\[)"(NAIAD_\w+)"', source))
+    read |= {f"NAIAD_{name}" for name in re.findall(r'\b(?:setting|number)\("([A-Z_]+)"', source)}
+
     assert [] == sorted(name for name in read if f"`{name}`" not in settings and not name.startswith("NAIAD_AS_"))
 
 
