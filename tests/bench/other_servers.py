@@ -80,7 +80,7 @@ class OtherServer:
             run = await self._run(connection)
             runs.append(run)
             for request in range(requests):
-                await self._log(connection, run, request * AT_ONCE // METRICS, AT_ONCE // METRICS)
+                await self._log(connection, run, request * AT_ONCE // METRICS, AT_ONCE // METRICS, tries=3)
             connection.close()
 
         began = time.perf_counter()
@@ -100,7 +100,7 @@ class OtherServer:
                     for each in range(1, attributes, 2)
                 ]
                 texts = [{"key": f"p{each}", "value": f"v{rng.randrange(100)}"} for each in range(0, attributes, 2)]
-                await self._post(connection, "log-batch", run_id=run, metrics=numbers, params=texts)
+                await self._post(connection, 3, run_id=run, metrics=numbers, params=texts)
             connection.close()
 
         asyncio.run(together(make, 8))
@@ -130,7 +130,7 @@ class OtherServer:
         made = json.loads(await connection.post(f"{API}/runs/create", body, media=MEDIA))
         return str(made["run"]["info"]["run_id"])
 
-    async def _log(self, connection: Connection, run: str, step: int, count: int) -> None:
+    async def _log(self, connection: Connection, run: str, step: int, count: int, tries: int = 1) -> None:
         """Send so many steps of ten series."""
         now = round(time.time() * 1000)
         metrics = [
@@ -138,10 +138,18 @@ class OtherServer:
             for at in range(count)
             for each in range(METRICS)
         ]
-        await self._post(connection, "log-batch", run_id=run, metrics=metrics)
+        await self._post(connection, tries, run_id=run, metrics=metrics)
 
-    async def _post(self, connection: Connection, call: str, **body: Any) -> None:
-        await connection.post(f"{API}/runs/{call}", json.dumps(body).encode(), media=MEDIA)
+    async def _post(self, connection: Connection, tries: int, **body: Any) -> None:
+        """Send a batch; again over a new connection, if the server has ended this one."""
+        for left in range(tries - 1, -1, -1):
+            try:
+                await connection.post(f"{API}/runs/log-batch", json.dumps(body).encode(), media=MEDIA)
+                return
+            except (asyncio.IncompleteReadError, ConnectionError):
+                connection.close()
+                if not left:
+                    raise
 
 
 def others(database: Callable[[str], str] | None = None) -> Iterator[OtherServer]:
