@@ -1,4 +1,4 @@
-"""Places that a program knows: its working directory, its script, and by its name the place of a store. None raises."""
+"""Places of a program: its working directory, its script, and by its name the place of a store. None raises."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ class Session:
         if self.is_read_only or (self._writer is not None and not self._writer.peers_have_written()):
             return
         try:
-            self.refresh()
+            self.refresh_if_answered()
         except (OSError, NaiadError):
             return  # what cannot be read forbids no write; the one that was defined first is shown then
 

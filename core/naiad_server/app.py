@@ -72,7 +72,7 @@ def application(
         hosts: the names by which it is known; None: any.
         url: its address.
         worker: makes the worker of a database; without one, runs are in a folder.
-        proxies: addresses or networks of the proxies whose X-Forwarded headers are believed.
+        proxies: addresses or networks of the proxies whose X-Forwarded headers count.
     """
     metrics = Metrics()
     folding = Folding(str(store), metrics) if worker is None else worker(metrics)

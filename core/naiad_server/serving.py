@@ -42,7 +42,7 @@ def serve(
         started: is called once requests are answered.
         certificate: of TLS, with its chain.
         key: of the certificate.
-        proxies: addresses or networks whose X-Forwarded headers are believed.
+        proxies: addresses or networks whose X-Forwarded headers count.
 
     Raises:
         StorageError: another process takes runs for this store.

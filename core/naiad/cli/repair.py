@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def repair(store: Named, run: str | None, is_catalog: bool, is_taken_over: bool, is_json: bool) -> None:
     """Rebuild a damaged run from its intact parts, and keep the originals beside it.
 
-    The report says what was damaged, how many fields and points the run has now, and which fields, files and points are
+    The report lists the damage, how many fields and points the run has now, and which fields, files and points are
     lost. If the run is intact but its process was killed, what it left in the journal is folded into the index.
 
     A run is unknown if its process may still be alive on another machine or in a container. --take-over marks such a

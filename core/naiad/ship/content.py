@@ -62,7 +62,7 @@ class ContentSender:
         self._uploads: Uploads | None = None
 
     def forget(self) -> None:
-        """Ask again: the server was set back."""
+        """Forget the answers of a server that was set back."""
         self._sent.clear()
 
     def send(self, names: Collection[str]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -342,6 +343,36 @@ def test_server_that_goes_away_after_a_run_was_resumed_stops_no_program(
             stored["last"].fetch(),
         )
         assert 7.0 in set(stored["loss"].fetch_values(progress_bar=False)["value"])
+
+
+def test_server_that_hangs_after_a_run_was_resumed_stops_no_program(served: Server, tmp_path: Path) -> None:
+    """It takes connections and answers nothing: one warning, whatever is written."""
+    begin_job_of_all_kinds(tmp_path)
+    run = naiad.init_run(with_id="JOBS-1", **QUIET)
+    assert served.process is not None
+    with stopped(served.process.pid), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for write in WRITES.values():
+            with contextlib.suppress(FieldConflict):  # the mistake of a pop
+                write(run)
+        run["last"] = 9
+        run.stop(seconds=0.5)
+    result = CliRunner().invoke(main, ["sync"])
+
+    assert 1 == sum("is written to" in str(each.message) for each in caught)
+    assert 0 == result.exit_code, result.output
+    with naiad.init_run(with_id="JOBS-1", mode="read-only") as stored:
+        assert 9 == stored["last"].fetch()
+
+
+@contextlib.contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """A process that does nothing meanwhile."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 def begin_job_of_all_kinds(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The screen: curses, which knows the terminal, sends only the characters that have changed, and needs no package.
+"""The screen: curses sends only the characters that have changed, in the codes of the terminal, and needs no package.
 
 Measured beside it, for a table of 20 rows that is drawn anew each second: textual shows its first screen after 0.71 s,
 rich after 0.18 s, curses after 0.02 s; 30 s of it take 1.0, 0.5 and 0.03 s of the processor, imports included.

@@ -1,4 +1,4 @@
-"""Spans: the styled texts that a screen is made of. A line is a list of them; only the screen knows colours."""
+"""Spans: the styled texts that a screen is made of. A line is a list of them; only the screen has colours."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Store(Protocol):
 
 
 class Registrar:
-    """The containers that one server knows. The lock of its database keeps registrations apart."""
+    """The containers that one server has. The lock of its database keeps registrations apart."""
 
     def __init__(self, store: Store, database: received.Database) -> None:
         self._store = store
