@@ -113,16 +113,18 @@ class Table:
         with search_paused() if is_wide else nullcontext():
             names, index = self.column_names, pd.RangeIndex(len(self))
             # pandas checks each column by itself, and a block of numbers only once.
-            together, block = self._block() if is_wide else ([], None)
-            apart = {*names}.difference(together) if together else names
-            frame = pd.DataFrame({name: _column(*self._values(name)) for name in names if name in apart}, index)
-            if not together:
+            lines, block = self._block() if is_wide else ([], None)
+            apart = [name for name, line in zip(names, lines, strict=True) if line is None] if is_wide else names
+            frame = pd.DataFrame({name: _column(*self._values(name)) for name in apart}, index)
+            if len(apart) == len(names):
                 return frame
+            together = [name for name, line in zip(names, lines, strict=True) if line is not None]
             numbers = pd.DataFrame(block, index, together, copy=False)
             if not apart:
                 return numbers
-            places = {name: place for place, name in enumerate([*frame.columns, *together])}
-            return pd.concat([frame, numbers], axis=1).take([places[name] for name in names], axis=1)
+            first, second = itertools.count(), itertools.count(len(apart))
+            order = [next(first if line is None else second) for line in lines]
+            return pd.concat([frame, numbers], axis=1).take(order, axis=1)
 
     @cached_property
     def column_names(self) -> list[str]:
@@ -262,19 +264,24 @@ class Table:
             return plain, holds
         return [_framed(kind, each, aspect) for each in plain], ""
 
-    def _block(self) -> tuple[list[str], Any]:
-        """The columns that hold numbers alone, and an array of them: of all together where the catalog has them so."""
+    def _block(self) -> tuple[list[int | None], Any]:
+        """The line of each column that holds numbers alone, else None, and an array of these lines as columns.
+
+        They are taken from all of the catalog together where it has them so.
+        """
         import numpy as np
 
         rows = self._found.rows
         if isinstance(rows, ColumnRows) and self._by_field:
             places, lines = rows.last_values()
             alone = self._alone
-            found = {name: places[alone[name]] for name in self.column_names if alone.get(name) in places}
-            return [*found], lines[[*found.values()]].T
-        columns = {name: self._values(name) for name in self.column_names}
-        numbers = {name: values for name, (values, holds) in columns.items() if holds == "number"}
-        return [*numbers], np.array([*numbers.values()], np.float64).T
+            found = [places.get(alone.get(name, 0)) for name in self.column_names]  # no field has the number 0
+            return found, lines[[line for line in found if line is not None]].T
+        columns = [self._values(name) for name in self.column_names]
+        numbers = [values for values, holds in columns if holds == "number"]
+        count = itertools.count()
+        found = [next(count) if holds == "number" else None for _values, holds in columns]
+        return found, np.array(numbers, np.float64).T
 
     def cell(self, row: int, column: str) -> tuple[str, Any] | None:
         """Return kind and value of a cell as the catalog has them; None where the run has no such field."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from naiad.errors import DamagedData
 from naiad.kinds import POINTS, TAGS
 from naiad.storage.catalog import Cell
 from naiad.storage.sql.cells import INDEXED_TEXT
 from naiad.storage.sql.check import damages
 from naiad.storage.sql.connection import MOST_PARAMETERS, Connection
-from naiad.storage.sql.database import Database, open_in_memory
+from naiad.storage.sql.database import Database, any_text, open_in_memory
 from naiad.storage.sql.values import BEGIN, FACTS, TABLES, Entry, Stamp, facts_in, fields, put, shown, shown_cells
 
 Cells = dict[tuple[str, str], Cell]
@@ -102,3 +104,18 @@ def many_cells(number: int) -> Cells:
         ("none", "string"): None,
     }
     return found if number % 3 else {**found, ("more", "float"): 0.5}
+
+
+@pytest.mark.parametrize("column", ["path", "kind"])
+@pytest.mark.parametrize("odd", ["cast(x'ff' as text)", "x'ff'", "'other'", "7"])
+def test_field_with_another_text_is_damaged(column: str, odd: str) -> None:
+    """Also one that is no UTF-8 any more, which SQLite does not decode."""
+    database = begun()
+    with database.begin() as connection:
+        any_text(connection.raw)
+        put(connection, [entry("0", {("a", "float"): 0.5, ("b", "float"): 1.5})])
+        connection.exec_driver_sql(f"update field set {column} = {odd} where number = 2")
+
+        with pytest.raises(DamagedData, match="Row 2 of table field"):
+            fields(connection)
+    database.dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
@@ -76,12 +76,8 @@ class PackedRows(ColumnRows):
         numbers = others.union(*(layout.atoms + layout.series for layout in self._layouts))
         if len(numbers) * len(self) > MOST_EMPTY * cells:
             return None
-        found: dict[int, Any] = {number: [row.get(number) for row in self._others] for number in others}
-        atoms, series, floats = self._lines
-        summed = floats[len(atoms) :].reshape(len(series), _WIDTH, len(self)).transpose(0, 2, 1)
-        for number, column in chain(zip(atoms, floats, strict=False), zip(series, summed, strict=True)):
-            found[number] = _mixed(column, found[number]) if number in others else column
-        return found
+        found = {number: [row.get(number) for row in self._others] for number in others}
+        return _Columns(self._places, len(self._lines[0]), self._lines[2], found)
 
     def last_values(self) -> tuple[Mapping[int, int], Floats]:
         """A line for each field of floats with the last value of each row, and the place of each field without others.
@@ -90,11 +86,18 @@ class PackedRows(ColumnRows):
         """
         import numpy as np
 
-        atoms, series, floats = self._lines
-        places = dict(zip(chain(atoms, series), itertools.count()))
-        for number in set[int]().union(*self._others):
-            places.pop(number, None)
+        atoms, _series, floats = self._lines
+        places = self._places
+        mixed = places.keys() & set[int]().union(*self._others)
+        if mixed:
+            places = {number: place for number, place in places.items() if number not in mixed}
         return places, np.concatenate([floats[: len(atoms)], floats[len(atoms) :: _WIDTH]])
+
+    @cached_property
+    def _places(self) -> Mapping[int, int]:
+        """The place of each field with floats among all of them: atoms, then series."""
+        atoms, series, _floats = self._lines
+        return dict(zip(chain(atoms, series), itertools.count()))
 
     @cached_property
     def _lines(self) -> tuple[Sequence[int], Sequence[int], Floats]:
@@ -121,6 +124,45 @@ class PackedRows(ColumnRows):
             summed = np.array([*map(starts.__getitem__, layout.series)], np.intp)[:, np.newaxis] + np.arange(_WIDTH)
             lines[np.ix_(np.concatenate([own, summed.ravel()]), np.array(rows))] = block
         return atoms, series, lines
+
+
+class _Columns(Mapping[int, Any]):
+    """Columns by the number of their field; those of floats are made when asked for, as a table may have very many.
+
+    Args:
+        places: of the fields with floats, atoms before series.
+        first: the place of the first series.
+        lines: the floats, a line for each atom and for each aspect of a series.
+        others: all other cells, row by row.
+    """
+
+    def __init__(self, places: Mapping[int, int], first: int, lines: Floats, others: Mapping[int, list[Cell]]) -> None:
+        self._places = places
+        self._first = first
+        self._lines = lines
+        self._others = others
+        self._numbers: dict[int, Any] = {**places, **others}
+
+    def __getitem__(self, number: int) -> Any:
+        place = self._places.get(number)
+        if place is None:
+            return self._others[number]
+        column = self._lines[place] if place < self._first else self._summed(place)
+        return _mixed(column, self._others[number]) if number in self._others else column
+
+    def _summed(self, place: int) -> Floats:
+        start = self._first + (place - self._first) * _WIDTH
+        return self._lines[start : start + _WIDTH].T
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def keys(self) -> KeysView[int]:
+        """The numbers of all fields."""
+        return self._numbers.keys()
 
 
 def _mixed(column: Floats, cells: list[Any]) -> Floats:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from functools import lru_cache, partial
 from operator import itemgetter
+from sqlite3 import OperationalError
 
 from naiad.container_kinds import ContainerKind
 from naiad.cycles import search_paused
@@ -68,8 +68,8 @@ def find(
     damaged = connection.run(_WITH_LOSSES).fetchall()
     is_wide = bool(rows) and len(rows[0].cells or b"") > 8 * MANY_CELLS
     # Without a row there is nothing to show; the fields then are those that could have been asked for.
-    with search_paused() if is_wide else nullcontext():
-        found = _fields(connection, columns, None if rows else (kind, project))
+    scope = None if rows else (kind, project)
+    found = _many_fields(connection, columns, scope) if is_wide else _fields(connection, columns, scope)
     lost = {}
     if damaged:
         asked = {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
@@ -99,6 +99,18 @@ def _fields(
         found = {}
     paths = {path for column in named for path in (column, path_and_aspect(column)[0])}
     return found | {number: key for key, number in fields_at(connection, paths).items()}
+
+
+def _many_fields(
+    connection: Connection, columns: Iterable[str] | None, scope: tuple[ContainerKind, str | None] | None
+) -> dict[int, tuple[str, str]]:
+    """The same as `_fields`, of which there are very many."""
+    with search_paused():
+        try:
+            with connection.valid_text():
+                return _fields(connection, columns, scope)
+        except OperationalError:  # a text is no UTF-8 any more, which its crc shows, or reading fails again
+            return _fields(connection, columns, scope)
 
 
 def _losses(

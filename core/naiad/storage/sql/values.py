@@ -405,9 +405,13 @@ def fields(connection: Connection, condition: Clause = ALL) -> dict[int, tuple[s
     """
     found = {}
     crc32 = zlib.crc32
+    kinds: dict[str, tuple[str, str]] = {}  # one text for all fields of a kind
     for number, path, kind, crc in connection.run(_FIELDS, where=condition):
+        if kind not in kinds:
+            kinds[kind] = kind, f"{kind!r})"
+        kind, end = kinds[kind]
         # The same as `_crc`, without a call of a function of Python's for each of very many fields.
-        if crc != crc32(f"({number!r}, {path!r}, {kind!r})".encode(*_TEXT)):
+        if crc != crc32(f"({number!r}, {path!r}, {end}".encode()):
             raise _damaged("field", number)
         found[number] = path, kind
     return found
@@ -550,7 +554,7 @@ class _NewCells:
         """Add cells of one container, which may be very many: an iterator for each would take ten times as long."""
         atoms, series, others = parts
         self._alone[_NUMBER] += zip(atoms, repeat(container), atoms.values())
-        self._alone[_SUMMED] += zip(series, repeat(container), *zip(*series.values(), strict=True))
+        self._alone[_SUMMED] += [(at, container, *aspects) for at, aspects in series.items()]
         for at, value in others.items():
             form, values = columns_of(self._kinds[at], value)
             self._alone[form].append((at, container, *values))
@@ -664,7 +668,7 @@ def _field_numbers(
     rows: list[tuple[object, ...]] = []
     for number, (path, kind) in enumerate(new, last + 1):
         # The same as `_crc`, without a call of a function of Python's for each of very many fields.
-        rows.append((number, path, kind, crc32(f"({number}, {path!r}, {kind!r})".encode(*_TEXT))))
+        rows.append((number, path, kind, crc32(f"({number}, {path!r}, {kind!r})".encode())))
     return {**known, **dict(zip(new, count(last + 1)))}, rows
 
 
