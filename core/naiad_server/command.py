@@ -434,7 +434,9 @@ def restored(place: Any) -> None:
     """
     if place is None or isinstance(place, Path):
         raise click.UsageError("For a folder, use naiad sync --verify where runs are made; or name a --database.")
+    tokens = _tokens(place)
     place.upkeep().renew_epoch()
+    tokens.note("command", "backup.restore", str(place))
     click.echo("Clients send again the bytes that are missing here.")
 
 

@@ -51,6 +51,20 @@ def test_replica_is_alive_while_requests_wait_for_its_database(cluster: Cluster,
     assert [200, 200, 404] == found
 
 
+def test_restored_database_has_an_entry_in_the_audit(cluster: Cluster, tmp_path: Path) -> None:
+    with psycopg.connect(cluster.postgres.url, autocommit=True) as raw:
+        raw.execute("drop database if exists set_back")
+        raw.execute("create database set_back")
+    url = cluster.postgres.url.removesuffix("/postgres") + "/set_back"
+    own = {**environment(), "NAIAD_SERVER_DATABASE": url, "NAIAD_SERVER_OBJECTS": (tmp_path / "objects").as_uri()}
+    program = Path(sys.executable).with_name("naiad")
+    for command in ("migrate", "restored"):
+        subprocess.run([program, "server", command], check=True, capture_output=True, env=own)
+    listed = subprocess.run([program, "server", "audit"], check=True, capture_output=True, text=True, env=own).stdout
+
+    assert ["command", "backup.restore", "postgresql://127.0.0.1/set_back"] == listed.split("\n")[0].split("\t")[1:]
+
+
 COMMANDS = [
     ["token", "list"],
     ["token", "add", "ana"],
