@@ -70,14 +70,17 @@ def move(store: Store, items: Iterable[Item], *, is_out: bool = False) -> None:
     Raises:
         ContainerProtected: one of them is protected; then none is put into the trash.
         StoreNotWritable: the store cannot be changed.
+        NotAuthorized: the store is a server, and the token may not delete runs.
     """
     # All are looked at before one is changed, so that a protected one leaves the others where they are.
     items = list(items)
     if not is_out:
         require_unprotected(store, items, "put into the trash")
+    # One that is there already is not written: each write would be one more writer in its journal.
+    items = [item for item in items if is_in_trash(store, item.run) is is_out]
+    here = store.put_in_trash([item.run for item in items], is_out=is_out)
     for item in items:
-        # One that is there already is not written: each write would be one more writer in its journal.
-        if is_in_trash(store, item.run) is is_out:
+        if item.run in here:
             edit(store, item.run, sys_changes({FLAG: not is_out}))
 
 

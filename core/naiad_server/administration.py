@@ -11,7 +11,7 @@ from naiad import trash
 from naiad.container_kinds import is_project_key
 from naiad.errors import shown
 from naiad_server.access import ServerGrant
-from naiad_server.bodies import MemberBody, ProjectBody, TokenBody
+from naiad_server.bodies import MemberBody, ProjectBody, TokenBody, TrashBody
 from naiad_server.server import Server, body_of
 from naiad_server.tokens import ROLES
 from naiad_web.server.answers import Problem
@@ -105,6 +105,30 @@ async def add_project(server: Server, request: Request, grant: ServerGrant) -> A
     key = await anyio.to_thread.run_sync(server.receiver.add_project, takes.name, takes.key)
     server.tokens.note(grant.principal, "project.add", takes.name)
     return {"name": takes.name, "key": key}
+
+
+async def put_into_trash(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Move containers to the trash."""
+    return await _moved(server, request, grant, is_out=False)
+
+
+async def restore(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Take containers out of the trash."""
+    return await _moved(server, request, grant, is_out=True)
+
+
+async def _moved(server: Server, request: Request, grant: ServerGrant, *, is_out: bool) -> Any:
+    takes = await body_of(request, TrashBody)
+    view = server.rules.view(server.store, grant)
+
+    def move() -> list[str]:
+        items = trash.find(view, takes.ids)
+        trash.move(view, items, is_out=is_out)
+        return [item.id for item in items]
+
+    moved = await anyio.to_thread.run_sync(move)
+    server.tokens.note(grant.principal, f"container.{'restore' if is_out else 'trash'}", ", ".join(moved))
+    return {"moved": moved}
 
 
 async def delete_container(server: Server, request: Request, grant: ServerGrant) -> Any:

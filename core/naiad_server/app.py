@@ -397,6 +397,8 @@ ROUTES: tuple[tuple[str, str, Serve, str], ...] = (
     ("POST", f"{API}/members", administration.set_member, "admin"),
     ("DELETE", f"{API}/members/{{name}}", administration.remove_member, "admin"),
     ("GET", f"{API}/audit", administration.list_audit, "admin"),
+    ("POST", f"{API}/trash", administration.put_into_trash, "owner"),
+    ("POST", f"{API}/restore", administration.restore, "owner"),
     ("DELETE", f"{API}/containers/{{id}}", administration.delete_container, "owner"),
 )
 """Method, path, function and least role of each route that the server adds."""

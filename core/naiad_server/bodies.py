@@ -90,6 +90,12 @@ class ProjectBody(msgspec.Struct, kw_only=True, frozen=True):
     key: str | None = None
 
 
+class TrashBody(msgspec.Struct, kw_only=True, frozen=True):
+    """Containers that are moved into the trash or out of it."""
+
+    ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=10_000)]
+
+
 async def received(request: Request, largest: int = LARGEST) -> bytes:
     """Return the body of a request as it came.
 

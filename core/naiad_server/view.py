@@ -214,6 +214,10 @@ class StoreView(Store):
         for _name, run in runs:
             self._receiver.forget(run)
 
+    def put_in_trash(self, runs: Sequence[RunId], *, is_out: bool) -> Sequence[RunId]:
+        """Return those that are to be written here."""
+        return self._store.put_in_trash([self._seen(run) for run in runs], is_out=is_out)
+
     def unfreed(self) -> tuple[int, float] | None:
         """Return the bytes that nothing refers to; of the whole store, so only a view of all projects does."""
         return self._store.unfreed() if self._project is None else None

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Engine, insert, update
 from test_writing import wait_until
 
 import naiad
-from naiad.errors import ProjectNotFound
+from naiad.errors import NotAuthorized, ProjectNotFound
 from naiad.ids import new_uid
 from naiad.ops import Assign, Open, encode_ops
 from naiad.refs import FileRef
@@ -171,8 +171,9 @@ def scene(server: AnyServer, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 @pytest.mark.parametrize(("view", "protocol"), [(StoreView, Store), (CatalogView, Catalog)])
 def test_view_has_every_method_of_the_interface(view: type, protocol: type) -> None:
-    """One that is missing would answer for all projects, or with nothing; `find_to_write` is `find` of the view."""
-    wanted = {name for name in vars(protocol) if not name.startswith("_")} - {"waits_in", "find_to_write"}
+    """One that is missing would answer for all projects, or with nothing; a view needs none of those for programs."""
+    of_programs = {"waits_in", "find_to_write", "goes_on_here", "reader_here"}
+    wanted = {name for name in vars(protocol) if not name.startswith("_")} - of_programs
     if protocol is Catalog:  # `answer` narrows each call that names a project, and raises for every other
         wanted = {name for name in wanted if "project" not in inspect.signature(getattr(protocol, name)).parameters}
 
@@ -284,6 +285,65 @@ def test_events_of_another_project_are_not_told(scene: Scene, tmp_path: Path) ->
         told = told_until(foreign, uids[1])
 
     assert uids[0] not in told
+
+
+def facts_of(server: AnyServer, uid: str) -> dict[str, Any]:
+    return dict(server.send("GET", f"/api/v1/containers/{uid}").data)
+
+
+def audited(server: AnyServer, action: str, principal: str) -> list[str]:
+    entries = server.send("GET", "/api/v1/audit").data["entries"]
+    return [each["subject"] for each in entries if (action, principal) == (each["action"], each["principal"])]
+
+
+def test_trash_of_a_program_needs_an_owner_and_is_audited(
+    server: AnyServer, logged: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`naiad trash` of a contributor raises at its line, and writes nothing."""
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "here"))
+    place, address = logged("trash-route"), f"http://127.0.0.1:{server.port}"
+    name = server.register(place.name, "trash-route").data["id"]
+    ship(server, place)
+    wait_until(lambda: "trash-route" == facts_of(server, place.name)["project"])
+    for role, may in (("contributor", False), ("owner", True)):
+        token = server.send(
+            "POST", "/api/v1/tokens", {"principal": f"t-{role}", "role": role, "project": "trash-route"}
+        )
+        monkeypatch.setenv("NAIAD_API_TOKEN", token.data["token"])
+        with contextlib.nullcontext() if may else pytest.raises(NotAuthorized, match="does not permit"):
+            naiad.management.trash_objects("trash-route", name, store=address)
+        assert may is facts_of(server, place.name)["is_trashed"]
+
+    assert [] == audited(server, "container.trash", "t-contributor")
+    assert [name] == [each.replace(place.name, name) for each in audited(server, "container.trash", "t-owner")]
+
+
+@pytest.mark.parametrize("role", ["contributor", "owner"])
+def test_journal_puts_a_run_into_the_trash_only_if_its_sender_may(
+    server: AnyServer, logged: Callable[..., Path], role: str
+) -> None:
+    """All else of such a journal arrives."""
+    project = f"trash-{role}"
+    place = logged(project)
+    server.register(place.name, project)
+    ship(server, place)
+    wait_until(lambda: project == facts_of(server, place.name)["project"])
+    token = server.send("POST", "/api/v1/tokens", {"principal": project, "role": role, "project": project}).data[
+        "token"
+    ]
+    now = time.time() + 30
+    ops = [
+        Open("9-bin", 1, "h", "b", 1, "editor", now),
+        Assign("sys/trashed", "bool", True, now),
+        Assign("beside", "int", 7, now),
+    ]
+    data = encode_frame(1, encode_ops(ops))
+    reply = server.journal(parts=[part(place.name, "9-bin.000001.ops", 16, data)], token=token)
+    value = server.send("GET", f"/api/v1/containers/{place.name}/value?path=beside").data
+
+    assert ([], role == "owner") == (reply.data["refused"], facts_of(server, place.name)["is_trashed"])
+    assert 7 == value["value"]
+    assert [place.name] * (role == "contributor") == audited(server, "container.trash-refused", project)
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(BODIES))

@@ -547,6 +547,15 @@ class Store(Protocol):
         """
         return self.find(name, kind)
 
+    def put_in_trash(self, runs: Sequence[RunId], *, is_out: bool) -> Sequence[RunId]:  # noqa: ARG002 (as below)
+        """Let a server move containers that it has into its trash or out of it, and return the others, which are here.
+
+        Raises:
+            NotAuthorized: the token may not delete runs.
+            ServerError: the server does not answer.
+        """
+        return runs
+
     def goes_on_here(self, run: RunId, problem: ServerError) -> bool:  # noqa: ARG002 (of stores behind a server)
         """Whether a container whose server went away meanwhile is read from a folder here from now on."""
         return False

@@ -346,6 +346,10 @@ class Store(Struct, frozen=True, dict=True):
         """Return the container with this id or uid: a folder is always there."""
         return self.find(name, kind)
 
+    def put_in_trash(self, runs: Sequence[RunId], *, is_out: bool) -> Sequence[RunId]:  # noqa: ARG002 (likewise)
+        """Return all of them: a folder is written by anyone who may write its files."""
+        return runs
+
     def goes_on_here(self, run: RunId, problem: ServerError) -> bool:  # noqa: ARG002 (the interface passes it)
         """Return False: a folder has no server that could go away."""
         return False

@@ -517,6 +517,22 @@ class RemoteStore:
             if run.kind is not MODEL_VERSION or name.rpartition("-")[0] not in models:
                 self._client.ask("DELETE", f"containers/{run.uid}")
 
+    def put_in_trash(self, runs: Sequence[RunId], *, is_out: bool) -> Sequence[RunId]:
+        """Move containers into the trash of the server or out of it, and return those that it does not have yet.
+
+        Raises:
+            NotAuthorized: the token may not delete runs.
+            ServerError: the server does not answer.
+        """
+        if self.is_offline:
+            return runs
+        here = [run for run in runs if (known := self._remote(run)) is not None and not known.uid]
+        there = [run for run in runs if run not in here]
+        if there:
+            self._client.post("restore" if is_out else "trash", {"ids": [run.uid for run in there]})
+        # This program reads those that it began in their folders, which are to show the same.
+        return [*here, *(run for run in there if run.uid in self.begun)]
+
     def unfreed(self) -> tuple[int, float] | None:
         """Return None: the server frees deleted content by itself."""
         return None

@@ -35,6 +35,7 @@ def checked(run: RunId, file: str, start: int, data: bytes) -> Piece:
     if start < FILE_HEADER or not data:
         raise NaiadValueError(f"A part of {file} must consist of whole frames, and {start} is not the offset of one.")
     claims: dict[str, str] = {}
+    trashes = False
     for item in read_frames(data):
         if not isinstance(item, Frame):
             if has_crc(data, item.start):
@@ -43,7 +44,8 @@ def checked(run: RunId, file: str, start: int, data: bytes) -> Piece:
         for op in item.ops:
             if type(op) is Assign and op.path in CLAIMED and isinstance(op.value, str | bytes):
                 claims[op.path] = unpack_text(op.value)
-    return Piece(run, file, start, data, claims)
+            trashes = trashes or (type(op) is Assign and op.path == "sys/trashed" and op.value is True)
+    return Piece(run, file, start, data, claims, trashes=trashes)
 
 
 def is_name(file: str) -> bool:
