@@ -188,6 +188,26 @@ def test_small_request_is_committed_while_a_large_one_waits_for_the_objects(
     assert (1, True, 1) == asyncio.run(both())
 
 
+def test_text_of_the_s3_client_is_in_the_log_and_not_in_the_warning_of_a_program(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing listens at the address."""
+    for name, value in {"ENDPOINT_URL": "http://127.0.0.1:9", "ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    objects = Objects("s3://gone/naiad")
+
+    for _ in range(2):
+        with pytest.raises(StorageError) as caught:
+            objects.put("blobs/x", b"x")
+
+        assert "The objects in s3://gone/naiad cannot be used now. The log of the server has the reason." == str(
+            caught.value
+        )
+    [line] = [record.getMessage() for record in caplog.records if record.name == "naiad_server"]
+    assert "127.0.0.1:9" in line
+
+
 def test_readers_of_objects_that_never_answer_are_refused_at_once_after_two(
     silent: Listener,
 ) -> None:

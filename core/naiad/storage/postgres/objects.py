@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import os
 import threading
 import urllib.parse
@@ -44,6 +45,7 @@ SLOW_SECONDS = 2.0
 """A request that fails after so long was not answered; a store that is not there refuses at once."""
 MOST_UNANSWERED = 2
 REST_SECONDS = 10.0
+_log = logging.getLogger("naiad_server")
 
 
 class Breaker:
@@ -57,8 +59,16 @@ class Breaker:
         self._url = url
         self._unanswered = 0
         self._until = 0.0
+        self._logged = -REST_SECONDS
         self.failures = 0
         """Requests that have failed, those that were not sent among them."""
+
+    def unusable(self, error: Exception) -> StorageError:
+        """Return the error for programs; the text of the S3 client goes to the log, once in a while."""
+        if clock.monotonic() >= self._logged + REST_SECONDS:
+            self._logged = clock.monotonic()
+            _log.warning("The objects in %s cannot be used now: %s", self._url, " ".join(str(error).split())[:1000])
+        return StorageError(f"The objects in {self._url} cannot be used now. The log of the server has the reason.")
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
@@ -175,7 +185,7 @@ class Objects:
                 if self._folder is not None:
                     _sync(self._folder, name)
             except (obstore.exceptions.BaseError, OSError) as error:
-                raise _unusable(self.url, error) from error
+                raise self._breaker.unusable(error) from error
 
     def put_pieces(self, name: str, pieces: Iterator[bytes], size: int) -> None:
         """Store content that comes in pieces; nothing if they end in an error, which is raised.
@@ -211,7 +221,7 @@ class Objects:
             except (NaiadError, obstore.exceptions.BaseError, OSError) as error:
                 if raised:
                     raise raised[0] from None
-                raise _unusable(self.url, error) from error
+                raise self._breaker.unusable(error) from error
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return content, or a part of it.
@@ -237,7 +247,7 @@ class Objects:
             # one that does not answer, the size is not asked: that would take as long again.
             if length is not None and "range" in str(error).lower() and self._size(name) < start + length:
                 raise self._short(name, start + length) from error
-            raise _unusable(self.url, error) from error
+            raise self._breaker.unusable(error) from error
         if len(found) < length:
             raise self._short(name, start + length)
         return found
@@ -331,7 +341,7 @@ class Objects:
             until: Any = datetime.timedelta(seconds=seconds)
             return str(obstore.sign(self._public_store, method, self._place(name), until))  # type: ignore[call-overload]  # one of its methods
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise _unusable(self.url, error) from error
+            raise self._breaker.unusable(error) from error
 
     def size(self, name: str) -> int:
         """Return the bytes of an object.
@@ -361,7 +371,7 @@ class Objects:
                 f"The object {name} is missing in {self.url}.", file=name, offset=0, what="missing"
             ) from error
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise _unusable(self.url, error) from error
+            raise self._breaker.unusable(error) from error
 
     def delete(self, names: list[str]) -> None:
         """Remove objects, with a single try; those that are not there are passed over.
@@ -374,7 +384,7 @@ class Objects:
         except (obstore.exceptions.NotFoundError, FileNotFoundError):
             return
         except (obstore.exceptions.BaseError, OSError) as error:
-            raise _unusable(self.url, error) from error
+            raise self._breaker.unusable(error) from error
 
     def all(self, folder: str, *, is_brief: bool = False) -> Iterator[tuple[str, int, datetime.datetime]]:
         """Yield name, bytes and time of the objects below a folder.
@@ -399,7 +409,7 @@ class Objects:
             try:
                 return next(pages, None)
             except (obstore.exceptions.BaseError, OSError) as error:
-                raise _unusable(self.url, error) from error
+                raise self._breaker.unusable(error) from error
 
 
 def _piece_of(size: int) -> int:
@@ -446,7 +456,3 @@ def _hidden(path: Path) -> Iterator[Path]:
 def blob_name(sha256: str) -> str:
     """Return the name of the object with the content of a file."""
     return f"blobs/{sha256[:2]}/{sha256}"
-
-
-def _unusable(url: str, error: Exception) -> StorageError:
-    return StorageError(f"The objects in {url} cannot be used now: {' '.join(str(error).split())[:300]}")
