@@ -103,6 +103,11 @@ def server(
     if role == "worker":
         _work(place)
         return
+    if place is None and is_server(setting("STORE")):
+        raise click.UsageError(
+            f"NAIAD_STORE is the address of a server, {setting('STORE')}.\n"
+            "Name the folder to keep runs in: --store FOLDER"
+        )
     # Before anything is made: an error in the options must leave no store and no token.
     _require_secure(host, tls_cert, tls_key, trusted_proxy, insecure_http)
     is_shared = not (place is None or isinstance(place, Path))

@@ -82,7 +82,9 @@ def test_copies_and_servers_need_a_folder(
     assert f"naiad sync --to {address}" in cli("copy", digits, "--to", address).stderr
     for line in (["server", "--store", address, "--init"], ["--store", address, "server", "token", "list"]):
         assert f"{address} is the address of a server" in cli(*line).stderr
-    assert not Path("https:").exists()
+    monkeypatch.setenv("NAIAD_STORE", address)
+    assert f"NAIAD_STORE is the address of a server, {address}" in cli("server", "--init").stderr
+    assert not (tmp_path / ".naiad/server").exists()
 
 
 @pytest.mark.parametrize("arguments", [["lss"], ["ls", "--nothing"], ["show"], ["plot", "DIGITS-1"]], ids=" ".join)
