@@ -106,6 +106,22 @@ def test_block_waits_in_memory_while_the_disk_refuses(journal: Journal, folder: 
     assert [0, 1, 2, 3] == Reader(folder).points("x").steps.tolist()
 
 
+def test_recovery_after_the_end_begins_nothing_anew(journal: Journal) -> None:
+    """A thread that a stop did not wait for still has to give the lease back, and must not end in an error."""
+    begun: list[str] = []
+
+    def begin_anew() -> None:
+        journal.write([])
+        begun.append("anew")
+
+    journal.on_recovery = begin_anew
+    journal.directory.trouble(OSError(errno.ENOSPC, "full"))
+    journal.close()
+
+    assert not journal.recover()
+    assert [] == begun
+
+
 @pytest.mark.parametrize("step", [0, -1, 2**63 - 1, -(2**63), 0.5, -1e300, 2**53 + 1])
 @pytest.mark.parametrize("value", [0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324, 1 / 3])
 def test_any_step_and_value_comes_back_bit_for_bit(

@@ -225,6 +225,8 @@ class Journal:
     def recover(self) -> bool:
         """Try to store the buffered data; True if nothing is left."""
         with self.directory.lock:
+            if self.is_closed:  # by a stop that did not wait for the thread that calls this
+                return False
             try:
                 # The lease comes first: files that appear without one look like those of a dead writer, which another
                 # process may fold and remove.
