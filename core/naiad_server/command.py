@@ -103,11 +103,7 @@ def server(
     if role == "worker":
         _work(place)
         return
-    if place is None and is_server(setting("STORE")):
-        raise click.UsageError(
-            f"NAIAD_STORE is the address of a server, {setting('STORE')}.\n"
-            "Name the folder to keep runs in: --store FOLDER"
-        )
+    _require_folder(place)
     # Before anything is made: an error in the options must leave no store and no token.
     _require_secure(host, tls_cert, tls_key, trusted_proxy, insecure_http)
     is_shared = not (place is None or isinstance(place, Path))
@@ -463,6 +459,15 @@ def backed_up(place: Any, began: datetime) -> None:
     tokens = _tokens(place)
     place.upkeep().note_backup(began.timestamp())
     tokens.note("command", "backup.note", began.isoformat())
+
+
+def _require_folder(place: Any) -> None:
+    """Raise a usage error if NAIAD_STORE is the address of a server, and nothing else names a place to keep runs in."""
+    if place is None and is_server(setting("STORE")):
+        raise click.UsageError(
+            f"NAIAD_STORE is the address of a server, {setting('STORE')}.\n"
+            "Name the folder to keep runs in: --store FOLDER"
+        )
 
 
 def _database(own: str | None, url: str | None, objects: str | None, role: str) -> Database | None:

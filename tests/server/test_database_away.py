@@ -51,12 +51,18 @@ def test_replica_is_alive_while_requests_wait_for_its_database(cluster: Cluster,
     assert [200, 200, 404] == found
 
 
-def test_restored_database_has_an_entry_in_the_audit(cluster: Cluster, tmp_path: Path) -> None:
+def empty_database(cluster: Cluster, name: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """A new database beside that of the cluster: its address, and the environment of commands on it."""
     with psycopg.connect(cluster.postgres.url, autocommit=True) as raw:
-        raw.execute("drop database if exists set_back")
-        raw.execute("create database set_back")
-    url = cluster.postgres.url.removesuffix("/postgres") + "/set_back"
-    own = {**environment(), "NAIAD_SERVER_DATABASE": url, "NAIAD_SERVER_OBJECTS": (tmp_path / "objects").as_uri()}
+        raw.execute(f"drop database if exists {name}")  # type: ignore[arg-type]  # a name of this file
+        raw.execute(f"create database {name}")  # type: ignore[arg-type]
+    url = cluster.postgres.url.removesuffix("/postgres") + f"/{name}"
+    objects = (folder / "objects").as_uri()
+    return url, {**environment(), "NAIAD_SERVER_DATABASE": url, "NAIAD_SERVER_OBJECTS": objects}
+
+
+def test_restored_database_has_an_entry_in_the_audit(cluster: Cluster, tmp_path: Path) -> None:
+    _url, own = empty_database(cluster, "set_back", tmp_path)
     program = Path(sys.executable).with_name("naiad")
     for command in ("migrate", "restored"):
         subprocess.run([program, "server", command], check=True, capture_output=True, env=own)
@@ -82,11 +88,7 @@ def test_commands_on_a_database_without_tables_name_the_command_that_makes_them(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     """Also a worker and `/readyz`; the worker folds when the tables are there."""
-    with psycopg.connect(cluster.postgres.url, autocommit=True) as raw:
-        raw.execute("drop database if exists untouched")
-        raw.execute("create database untouched")
-    url = cluster.postgres.url.removesuffix("/postgres") + "/untouched"
-    own = {**environment(), "NAIAD_SERVER_DATABASE": url, "NAIAD_SERVER_OBJECTS": (tmp_path / "objects").as_uri()}
+    url, own = empty_database(cluster, "untouched", tmp_path)
     program = Path(sys.executable).with_name("naiad")
     replica = Replica(url, own["NAIAD_SERVER_OBJECTS"], {}, tmp_path)
     replica.begin("--role", "web")

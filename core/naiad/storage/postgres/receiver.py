@@ -155,7 +155,7 @@ class Positions:
 
 
 class Room:
-    """Whether the disk of the database takes what is sent, tried every few seconds."""
+    """The free space on the disk of the database, tried every few seconds."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
