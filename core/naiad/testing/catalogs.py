@@ -170,7 +170,7 @@ class CatalogTests(StoreFixtures):
 
         assert [catalog.count(RUN, *what) for what in (("digits", None), (None, None), ("digits", high))] == [8, 9, 4]
         [first, second] = sorted(catalog.projects())
-        assert (first.name, dict(first.counts), first.trashed, first.latest) == ("digits", {"run": 7}, 1, 1_000_000)
+        assert (first.name, dict(first.counts), first.trashed, first.latest) == ("digits", {"run": 7}, 1, 1_000_008)
         assert (second.name, dict(second.counts), second.trashed) == ("other", {"run": 1}, 0)
 
     def test_fields_of_a_project_are_listed(self, many: Store) -> None:

@@ -42,12 +42,16 @@ def assign(path: str, kind: str, value: Plain) -> Change:
 
 
 def known(**texts: str) -> list[Op]:
-    """Return the first ops of a run, as `init_run` writes them."""
+    """Return the first ops of a run, as `init_run` writes them.
+
+    The time of creation follows the number of the id, since a store gives those of one time in any order.
+    """
+    created = 1_000_000 + int(texts.get("id", "").rpartition("-")[2] or 0)
     facts = {"name": "Untitled", "owner": "me", **texts}
     ops: list[Op] = [Assign(f"sys/{name}", ATOM_OF[str], text, 1.0) for name, text in facts.items()]
     return [
         *ops,
-        Assign("sys/creation_time", ATOM_OF[datetime], 1_000_000, 1.0),
+        Assign("sys/creation_time", ATOM_OF[datetime], created, 1.0),
         Assign("sys/trashed", ATOM_OF[bool], False, 1.0),
     ]
 
