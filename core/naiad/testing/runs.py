@@ -41,12 +41,8 @@ def assign(path: str, kind: str, value: Plain) -> Change:
     return Change(path, kind, (Assign(path, kind, value),))
 
 
-def known(**texts: str) -> list[Op]:
-    """Return the first ops of a run, as `init_run` writes them.
-
-    The time of creation follows the number of the id, since a store gives those of one time in any order.
-    """
-    created = 1_000_000 + int(texts.get("id", "").rpartition("-")[2] or 0)
+def known(*, created: int = 1_000_000, **texts: str) -> list[Op]:
+    """Return the first ops of a run, as `init_run` writes them."""
     facts = {"name": "Untitled", "owner": "me", **texts}
     ops: list[Op] = [Assign(f"sys/{name}", ATOM_OF[str], text, 1.0) for name, text in facts.items()]
     return [
@@ -57,9 +53,13 @@ def known(**texts: str) -> list[Op]:
 
 
 def begin(store: Store, project: str = "digits", **texts: str) -> tuple[RunId, RunWriter]:
-    """Begin a run, and return it with its writer."""
+    """Begin a run, and return it with its writer.
+
+    The time of creation follows the number of its id, since a store gives those of one time in any order.
+    """
     reservation = store.reserve_run(project)
-    ops = known(id=reservation.id, project=project, **texts)
+    created = 1_000_000 + int(reservation.id.rpartition("-")[2])
+    ops = known(created=created, id=reservation.id, project=project, **texts)
     return reservation.run, store.writer(reservation.run, first_ops=ops)
 
 
