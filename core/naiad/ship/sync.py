@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -38,8 +38,9 @@ from naiad.errors import (
 )
 from naiad.ops import Dropped
 from naiad.scalars import unpack_text
-from naiad.settings import Tuning, number
+from naiad.settings import Tuning
 from naiad.ship.client import Client
+from naiad.ship.server import Server, is_silence
 from naiad.ship.shipment import Shipment, Waiting, points_in
 from naiad.ship.shipper import address_remedy, keep_seconds
 from naiad.storage.local import outbox
@@ -57,12 +58,6 @@ from naiad.storage.remote.asking import ask
 
 LOCK_SECONDS = 10.0
 WATCH_SECONDS = 2.0
-ANSWER_SECONDS = 3.0
-"""For the first answer of a server; NAIAD_CONNECT_SECONDS changes it."""
-FRESH_SECONDS = 1.0
-"""After an answer of a server, for which it counts as there."""
-LEAST_ALONE, MOST_ALONE = 5.0, 60.0
-"""Seconds for which a server that does not answer is left alone: at first, and at most."""
 LOOK_SECONDS = 60.0
 """Between two looks at whether servers were set back."""
 TRIES = 5
@@ -98,74 +93,6 @@ class Result:
     """Whether the problem is a server that does not answer, which was announced."""
 
 
-@dataclass
-class _Server:
-    """A server of the runs here: its connection, and whether it answers."""
-
-    client: Client
-    announce: Callable[[str], object]
-    problem: ServerError | None = field(default=None, init=False)
-    """The reason for which it is left alone."""
-    due: float = field(default=0.0, init=False)
-    """The time of the next request."""
-    failures: int = field(default=0, init=False)
-    """In a row."""
-    answered_at: float = field(default=-1e9, init=False)
-    is_announced: bool = field(default=False, init=False)
-
-    def is_left_alone(self) -> bool:
-        """Whether it has not answered, and gets no request yet."""
-        return self.problem is not None and clock.monotonic() < self.due
-
-    def look(self, uid: str) -> None:
-        """Look whether it answers, unless that is clear.
-
-        Raises:
-            ServerError: it does not.
-        """
-        if self.is_left_alone():
-            assert self.problem is not None
-            raise type(self.problem)(str(self.problem), **self.problem.facts)
-        if self.problem is not None or clock.monotonic() - self.answered_at >= FRESH_SECONDS:
-            try:
-                self.ask(uid)
-            except ServerError as error:
-                self.leave_alone(error)
-                raise
-
-    def ask(self, uid: str) -> None:
-        """Send a small request that changes nothing; any answer will do, if it comes soon.
-
-        Raises:
-            ServerError: there is none.
-        """
-        try:
-            self.client.get(f"runs/{uid}/journal", seconds=number("CONNECT_SECONDS", ANSWER_SECONDS))
-        except NaiadError as error:  # also that the run is not there, or the token is refused
-            if is_silence(error):
-                raise
-        self.problem, self.answered_at = None, clock.monotonic()
-
-    def leave_alone(self, problem: ServerError) -> None:
-        """Send it nothing for a while, which grows with each time in a row."""
-        self.problem = problem
-        self.due = clock.monotonic() + min(MOST_ALONE, LEAST_ALONE * 2 ** min(self.failures, 10))
-        self.failures += 1
-        if not self.is_announced:
-            self.is_announced = True
-            self.announce(
-                f"{problem}\nIts runs stay in this folder. Runs of other servers are sent without it.\n"
-                "If its address is wrong or has changed, send them to another one: naiad sync RUN... --to URL"
-            )
-
-    def note_answers(self) -> None:
-        """Note that it has answered everything."""
-        self.problem, self.failures, self.answered_at = None, 0, clock.monotonic()
-        if self.is_announced:
-            self.is_announced = False
-            self.announce(f"The server {self.client.url} answers again.")
-
-
 class Sync:
     """Ships the runs of one store."""
 
@@ -199,7 +126,7 @@ class Sync:
         self._verifies = verifies
         self._progress = progress
         self._announce = announce
-        self._servers: dict[str, _Server] = {}
+        self._servers: dict[str, Server] = {}
         self._looked_at = -1e9
         self._named: frozenset[str] = frozenset()
         """Runs that the user names, which may go to another server than their own."""
@@ -267,7 +194,7 @@ class Sync:
         found = self._server_of(folder)
         return found is not None and found.is_left_alone()
 
-    def _server_of(self, folder: RunDirectory) -> _Server | None:
+    def _server_of(self, folder: RunDirectory) -> Server | None:
         """Return the server of a run, if there was a request to it."""
         with contextlib.suppress(DamagedData):
             remote = read_remote(folder)
@@ -319,7 +246,7 @@ class Sync:
         server.note_answers()
         return self._finished(shipment, sent, lost, problem)
 
-    def _leaves_alone(self, server: _Server, problem: Exception) -> bool:
+    def _leaves_alone(self, server: Server, problem: Exception) -> bool:
         """Whether a server is left alone after a problem."""
         if server.is_left_alone():
             return True
@@ -360,9 +287,9 @@ class Sync:
             is_confirmed=bool(remote.uid) and not waiting.bytes,
         )  # fmt: skip
 
-    def _server(self, url: str) -> _Server:
+    def _server(self, url: str) -> Server:
         if url not in self._servers:
-            self._servers[url] = _Server(Client(url), self._announce)
+            self._servers[url] = Server(Client(url), self._announce)
         return self._servers[url]
 
     def _pace(self, folder: RunDirectory) -> Callable[[int], None]:
@@ -407,7 +334,7 @@ class Sync:
 
     # A run with another address
 
-    def _aimed(self, folder: RunDirectory, remote: Remote, server: _Server) -> Remote:
+    def _aimed(self, folder: RunDirectory, remote: Remote, server: Server) -> Remote:
         """Return the remote of a run at the server that the user names, its own one where the run is not to go there.
 
         An address that does not answer changes nothing: the new one is saved when its server has the run.
@@ -442,7 +369,7 @@ class Sync:
             remote, url=url, uid="", id="", epoch="", parent=_model_of(folder, remote.parent)
         )
 
-    def _is_same(self, folder: RunDirectory, remote: Remote, server: _Server) -> bool:
+    def _is_same(self, folder: RunDirectory, remote: Remote, server: Server) -> bool:
         """Whether a server is that of a run under another name; False if it is another one that lacks the run.
 
         Raises:
@@ -450,7 +377,7 @@ class Sync:
         """
         url, is_known = server.client.url, True
         try:
-            server.client.get(f"runs/{remote.uid}/journal", seconds=number("CONNECT_SECONDS", ANSWER_SECONDS))
+            server.find_journal(remote.uid)
         except RunNotFound:
             is_known = False
         if remote.epoch and server.client.epoch == remote.epoch:
@@ -458,10 +385,10 @@ class Sync:
         if not is_known:
             return False
         # The epoch changes when a server is restored. Then the old address leads nowhere any more, or to the same one.
-        old = self._server(remote.url).client
+        old = self._server(remote.url)
         with contextlib.suppress(NaiadError):
-            old.get(f"runs/{remote.uid}/journal", seconds=number("CONNECT_SECONDS", ANSWER_SECONDS))
-        if old.epoch in ("", server.client.epoch):
+            old.find_journal(remote.uid)
+        if old.client.epoch in ("", server.client.epoch):
             return True
         raise ServerError(
             f"The run {remote.id} belongs to {remote.url}. {url} is another server, which has this run too.\n"
@@ -526,7 +453,7 @@ class Sync:
 
     # Shipping
 
-    def _sent(self, shipment: Shipment, server: _Server) -> int:
+    def _sent(self, shipment: Shipment, server: Server) -> int:
         """Ship everything that is there, and return how many bytes that was.
 
         Raises:
@@ -635,11 +562,6 @@ def _being_written(folder: RunDirectory) -> BeingWritten:
 def _state(folder: RunDirectory) -> tuple[object, ...]:
     """Return how far the files of a run are folded, and which are not; any writer that comes changes that."""
     return Fold(folder).known_positions(), [file.name for file in list_journal(folder.journal)]
-
-
-def is_silence(error: NaiadError) -> bool:
-    """Whether a server did not answer, or another one answered in its place that it does not."""
-    return isinstance(error, ServerUnreachable) or getattr(error, "status", 0) in (502, 503, 504)
 
 
 def _may_pass(error: ServerError) -> bool:

@@ -607,8 +607,8 @@ def test_servers_that_do_not_answer_are_asked_once_and_hold_up_no_other_one(
     url: str, served: Server, silent: socket.socket, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One hangs and one is killed, until it comes back."""
-    monkeypatch.setattr("naiad.ship.sync.LEAST_ALONE", 3600.0)  # no test takes so long
-    monkeypatch.setattr("naiad.ship.sync.MOST_ALONE", 10_000.0)
+    monkeypatch.setattr("naiad.ship.server.LEAST_ALONE", 3600.0)  # no test takes so long
+    monkeypatch.setattr("naiad.ship.server.MOST_ALONE", 10_000.0)
     killed = Server(tmp_path / "killed").start("--init")
     away = f"http://127.0.0.1:{killed.port}"
     first = naiad.init_run(store=away, project="away", mode="offline")
