@@ -15,7 +15,8 @@ from naiad.integers import EXACT
 from naiad.kinds import POINTS, SERIES, TEXTS
 from naiad.storage.local.index.codec import decode_pack
 from naiad.storage.local.index.columns import POINTS_LIMIT
-from naiad.storage.local.index.index import Index, remove_unfinished
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.new_index import remove_unfinished
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.storage.local.index.points import Columns, join, ordered
 from naiad.storage.local.index.projection import Projection

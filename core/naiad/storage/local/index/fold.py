@@ -26,7 +26,8 @@ from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
 from naiad.ops import Frame
 from naiad.slots import FLOAT_STEP, RECORD, SEGMENT_HEADER
-from naiad.storage.local.index.index import Index, new_index
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.new_index import new_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.storage.local.index.points import (
     Columns,

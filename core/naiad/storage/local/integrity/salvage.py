@@ -25,7 +25,8 @@ from naiad.storage.local.index import schema
 from naiad.storage.local.index.chunk_rows import FIELD_SHIFT, chunk_crc, chunk_key
 from naiad.storage.local.index.codec import Pack, decode_pack, decode_texts
 from naiad.storage.local.index.columns import ChunkDamaged
-from naiad.storage.local.index.index import Index, new_index
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.new_index import new_index
 from naiad.storage.local.index.parts import REMEMBERED_TEXT
 from naiad.storage.local.index.points import Columns, facts_of, ordered
 from naiad.storage.local.index.projection import Projection
