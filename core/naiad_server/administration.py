@@ -13,6 +13,7 @@ from naiad.errors import shown
 from naiad_server.access import ServerGrant
 from naiad_server.bodies import MemberBody, ProjectBody, TokenBody, TrashBody
 from naiad_server.server import Server, body_of
+from naiad_server.server_trash import note_moves
 from naiad_server.tokens import ROLES
 from naiad_web.server.answers import Problem
 
@@ -123,6 +124,7 @@ async def _moved(server: Server, request: Request, grant: ServerGrant, *, is_out
 
     def move() -> list[str]:
         items = trash.find(view, takes.ids)
+        note_moves(server, grant.principal, items)
         trash.move(view, items, is_out=is_out)
         return [item.id for item in items]
 

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route as PathRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from naiad import clock
 from naiad.errors import NaiadError, NewerFormat, StorageError
 from naiad.storage.base import Store
 from naiad.storage.receiving import Receiver
@@ -29,6 +30,7 @@ from naiad_server.intake import Intake
 from naiad_server.metrics import Metrics
 from naiad_server.quotas import LOOK_SECONDS, Exceeded, Quotas
 from naiad_server.server import Serve, Server
+from naiad_server.server_trash import IN_FLIGHT_SECONDS, settle_left
 from naiad_server.shipments import FORMAT
 from naiad_server.tokens import ROLES, Token, Tokens
 from naiad_server.view import StoreView
@@ -104,6 +106,8 @@ async def _life(server: Server) -> AsyncIterator[None]:
     """Commit and fold while the server runs."""
     server.folding.begin(server.receiver)
     await anyio.to_thread.run_sync(server.look)
+    with contextlib.suppress(StorageError):  # later, then
+        await anyio.to_thread.run_sync(settle_left, server)
     server.intake.begin()
     tasks = [asyncio.create_task(each) for each in (server.folding.fold_runs(), _follow(server))]
     try:
@@ -375,7 +379,12 @@ async def _follow(server: Server) -> None:
     """Look at tokens and quotas every few seconds. While the database is away, those known before count."""
     # In a thread of its own: requests may hold all those of the others for as long as their objects do not answer.
     own = anyio.CapacityLimiter(1)
+    settled_at = clock.monotonic()
     while True:
+        if clock.monotonic() - settled_at > IN_FLIGHT_SECONDS:
+            settled_at = clock.monotonic()
+            with contextlib.suppress(StorageError):
+                await anyio.to_thread.run_sync(settle_left, server, limiter=own)
         for each in (server.tokens, server, server.quotas):
             with contextlib.suppress(StorageError):
                 await anyio.to_thread.run_sync(each.look, limiter=own)

@@ -368,8 +368,9 @@ def gc(
     now, arrivals = datetime.now(timezone.utc), upkeep.arrivals()
     if trash_days is not None:
         before = now - timedelta(days=trash_days)
+        unsettled = tokens.unsettled()
         for row in store.catalog().summaries(project, kind=None, is_trashed=True):
-            if not retention.is_old(row, before, arrivals):
+            if row.run.uid in unsettled or not retention.is_old(row, before, arrivals):
                 continue
             try:
                 gone = [trash.Item(row.id, row.run)] if is_dry else trash.delete(store, [trash.Item(row.id, row.run)])

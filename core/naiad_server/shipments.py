@@ -8,16 +8,16 @@ from __future__ import annotations
 import contextlib
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import anyio.to_thread
 from starlette.requests import Request
 
-from naiad import clock, trash
+from naiad import clock
 from naiad.container_kinds import KINDS, RUN, RunId
-from naiad.errors import ContainerNotFound, ModelKeyTaken, NaiadValueError, NameTaken, NewerFormat, shown
+from naiad.errors import ModelKeyTaken, NaiadValueError, NameTaken, NewerFormat, shown
 from naiad.ids import is_uid
 from naiad.planes import records_of
 from naiad.slots import RECORD
@@ -27,6 +27,7 @@ from naiad_server.access import ServerGrant
 from naiad_server.bodies import BlobsBody, JournalBody, RunBody, UploadBody
 from naiad_server.quotas import Exceeded
 from naiad_server.server import NO_CLAIMS, SMALL, Server, body_of
+from naiad_server.server_trash import refused_moves, settle
 from naiad_web.server.answers import Problem
 
 PLANES, CONTENT = 1, 2
@@ -116,10 +117,12 @@ async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
         if known is not None and server.quotas.most(known.project, "fields-per-run") is not None:
             count = await anyio.to_thread.run_sync(server.receiver.fields, run)
             server.quotas.require_fields(known.project, count)
-    visible = await _not_to_be_trashed(server, grant, checked.pieces)
+    stay: dict[RunId, bool] = {}
+    if not grant.may_delete and any(piece.moves for piece in checked.pieces):
+        stay = await anyio.to_thread.run_sync(refused_moves, server, grant, checked.pieces)
     accepted = await server.intake.accept(checked.pieces, checked.sealings, checked.writers)
-    if visible:
-        await anyio.to_thread.run_sync(_take_out, server, grant, visible)
+    if stay:
+        await anyio.to_thread.run_sync(settle, server, grant.principal, stay)
     if accepted.parts:  # a repeat counts as little as it stores
         for project, count in points.items():
             server.quotas.add(project, "points-per-day", count)
@@ -128,29 +131,6 @@ async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
     if not checked.refused and all(map(server.receiver.is_at_hand, _uids(takes))):
         return _answer(server, grant, takes, checked, accepted)
     return await anyio.to_thread.run_sync(_answer, server, grant, takes, checked, accepted)
-
-
-async def _not_to_be_trashed(server: Server, grant: ServerGrant, pieces: Sequence[Piece]) -> list[RunId]:
-    """Return the runs outside the trash that a journal puts there, whose sender may not delete runs."""
-    runs = {piece.run for piece in pieces if piece.trashes and not grant.may_delete}
-    if not runs:
-        return []
-    return await anyio.to_thread.run_sync(lambda: [run for run in runs if not _is_trashed(server, run)])
-
-
-def _is_trashed(server: Server, run: RunId) -> bool:
-    try:
-        return trash.is_in_trash(server.store, run)
-    except ContainerNotFound:  # it is registered, and nothing has arrived yet
-        return False
-
-
-def _take_out(server: Server, grant: ServerGrant, runs: Sequence[RunId]) -> None:
-    """Take runs out of the trash again: refusing the op would hold up everything behind it."""
-    for run in runs:
-        if _is_trashed(server, run):
-            trash.move(server.store, [trash.Item(run.uid, run)], is_out=True)
-            server.tokens.note(grant.principal, "container.trash-refused", run.uid)
 
 
 def _uids(takes: JournalBody) -> set[str]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import date, timezone
 from datetime import datetime as DateTime
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy
 from sqlalchemy import (
@@ -86,6 +87,20 @@ member_table = Table(
     Column("role", Text, nullable=False),
     Column("project", Text),  # null: all projects
 )
+
+
+REFUSED = {False: "container.trash-refused", True: "container.restore-refused"}
+"""The action in the audit of a journal whose sender may not move runs, by whether the run is in the trash."""
+SETTLED = "container.trash-settled"
+"""The action after which the run is where it was."""
+
+
+class Refused(NamedTuple):
+    """A journal that would have moved a run to the trash or out of it, and whose sender may not."""
+
+    was_in_trash: bool
+    principal: str
+    at: float
 
 
 @dataclass(frozen=True)
@@ -272,6 +287,22 @@ class Tokens:
         with connected(self._engine) as connection:
             rows = connection.execute(wanted)
             return [Entry(row.at, row.principal, row.action, row.subject) for row in rows]
+
+    def unsettled(self) -> dict[str, Refused]:
+        """Return the journals that would have moved runs to the trash or out of it, and are not settled, by uid.
+
+        Raises:
+            StorageError: the database is away.
+        """
+        wanted = select(audit_table).where(audit_table.c.action.in_([*REFUSED.values(), SETTLED]))
+        found: dict[str, Refused] = {}
+        with connected(self._engine) as connection:
+            for row in connection.execute(wanted.order_by(audit_table.c.number)):
+                if row.action == SETTLED:
+                    found.pop(row.subject, None)
+                else:
+                    found.setdefault(row.subject, Refused(row.action == REFUSED[True], row.principal, row.at))
+        return found
 
     # People, as a trusted proxy names them
 

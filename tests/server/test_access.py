@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,11 +29,12 @@ from test_writing import wait_until
 import naiad
 from naiad.errors import NotAuthorized, ProjectNotFound
 from naiad.ids import new_uid
-from naiad.ops import Assign, Open, encode_ops
+from naiad.ops import Assign, Delete, Open, encode_ops
 from naiad.refs import FileRef
 from naiad.storage.base import Store
 from naiad.storage.catalog import Catalog
 from naiad.storage.local.journal.frames import encode_frame
+from naiad.storage.local.layout import Layout
 from naiad_server.app import ROUTES as OWN_ROUTES
 from naiad_server.app import _Body as Body
 from naiad_server.tokens import audit_table, connected, open_tokens, token_table
@@ -344,6 +346,93 @@ def test_journal_puts_a_run_into_the_trash_only_if_its_sender_may(
     assert ([], role == "owner") == (reply.data["refused"], facts_of(server, place.name)["is_trashed"])
     assert 7 == value["value"]
     assert [place.name] * (role == "contributor") == audited(server, "container.trash-refused", project)
+
+
+def frame_of(writer: str, *ops: Any, sequence: int = 1, at: float = 0.0) -> bytes:
+    first = [Open(writer, 1, "h", "b", 1, "editor", at)] if sequence == 1 else []
+    return encode_frame(sequence, encode_ops([*first, *ops]))
+
+
+@pytest.mark.parametrize("role", ["contributor", "owner"])
+@pytest.mark.parametrize("how", ["assigned", "deleted", "another kind"])
+def test_journal_takes_a_run_out_of_the_trash_only_if_its_sender_may(
+    server: AnyServer, logged: Callable[..., Path], role: str, how: str
+) -> None:
+    """Whichever op it uses."""
+    project = f"restore-{role}-{how.partition(' ')[0]}"
+    place, name = logged(project), f"r-{role}"
+    server.register(place.name, project)
+    ship(server, place)
+    wait_until(lambda: project == facts_of(server, place.name)["project"])
+    server.send("POST", "/api/v1/trash", {"ids": [place.name]})
+    body = {"principal": f"{name}-{how}", "role": role, "project": project}
+    token = server.send("POST", "/api/v1/tokens", body).data["token"]
+    now = time.time() + 30
+    ops: dict[str, list[Any]] = {
+        "assigned": [Assign("sys/trashed", "bool", False, now)],
+        "deleted": [Delete("sys/trashed", now)],
+        "another kind": [Delete("sys/trashed", now), Assign("sys/trashed", "int", 7, now)],
+    }
+    data = frame_of("9-out", *ops[how], Assign("beside", "int", 7, now), at=now)
+    reply = server.journal(parts=[part(place.name, "9-out.000001.ops", 16, data)], token=token)
+    value = server.send("GET", f"/api/v1/containers/{place.name}/value?path=beside").data
+    refused = audited(server, "container.restore-refused", f"{name}-{how}")
+
+    assert ([], role == "contributor") == (reply.data["refused"], facts_of(server, place.name)["is_trashed"])
+    assert 7 == value["value"]
+    assert [place.name] * (role == "contributor") == refused
+
+
+def test_run_stays_outside_the_trash_if_a_server_is_killed_after_it_took_the_journal_of_a_contributor(
+    logged: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Until the next server has started, `gc` does not delete the run either."""
+    place = logged("killed")
+    server = Server(tmp_path / "store").start("--init")
+    server.register(place.name, "killed")
+    ship(server, place)
+    wait_until(lambda: "killed" == facts_of(server, place.name)["project"])
+    token, file = server.add_token("contributor", "killed"), "9-cut.000001.ops"
+    at = time.time() - 9 * 86_400
+    first, second = (
+        frame_of("9-cut", at=at),
+        frame_of("9-cut", Assign("sys/trashed", "bool", True, time.time() + 30), sequence=2),
+    )
+    server.journal(parts=[part(place.name, file, 16, first)], token=token)
+    folder = Layout(server.store).find(place.name)
+    assert folder is not None
+
+    def positions() -> dict[str, int]:
+        return dict(server.send("GET", f"/api/v1/runs/{place.name}/journal").data["upto"])
+
+    with folder.lock():  # which keeps the server from taking it out of the trash
+        sending = threading.Thread(target=quietly(server.journal), kwargs={
+            "parts": [part(place.name, file, 16 + len(first), second)], "token": token,
+        })  # fmt: skip
+        sending.start()
+        wait_until(lambda: positions()[file] == 16 + len(first) + len(second))
+        was = facts_of(server, place.name)["is_trashed"]
+        server.kill()
+    sending.join()
+    kept = server.command("gc", "--trash-days", "0")
+    server.start()
+    again = server.journal(parts=[part(place.name, file, 16 + len(first), second)], token=token)
+    now = facts_of(server, place.name)["is_trashed"]
+    entries = server.send("GET", "/api/v1/audit").data["entries"]
+    actions = [each["action"] for each in entries if each["subject"] == place.name]
+    server.stop()
+
+    assert (True, "", False) == (was, kept, now)
+    assert (200, []) == (again.status, again.data["refused"])
+    assert ["container.trash-settled", "container.trash-refused"] == actions[-2:]
+
+
+def quietly(call: Callable[..., object]) -> Callable[..., None]:
+    def called(**arguments: Any) -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            call(**arguments)
+
+    return called
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(BODIES))

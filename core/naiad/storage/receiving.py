@@ -41,8 +41,8 @@ class Piece(NamedTuple):
     """The values that ops in it give to fields that the store decides: `sys/id` and `sys/project`."""
     planes: bytes = b""
     """The same bytes transposed, if they came so; see `naiad.planes`."""
-    trashes: bool = False
-    """Whether ops in it put the run into the trash."""
+    moves: frozenset[bool] = frozenset()
+    """The places to which ops in it move the run: True into the trash, False out of it."""
 
 
 class Sealing(NamedTuple):

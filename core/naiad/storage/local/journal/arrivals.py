@@ -15,6 +15,7 @@ from naiad.storage.local.journal.frames import FILE_HEADER, has_crc, read_frames
 from naiad.storage.receiving import Accepted, Piece, Position, Received, Registered, Sealing
 
 CLAIMED = ("sys/id", "sys/project")
+TRASHED = "sys/trashed"
 HEADERS = {"seg": SEGMENT_HEADER, "ops": FILE_HEADER}
 """Bytes of the header of a file, which does not travel, by its suffix."""
 name_form = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>[0-9]{1,9})\.(?P<suffix>seg|ops)\Z")
@@ -35,7 +36,7 @@ def checked(run: RunId, file: str, start: int, data: bytes) -> Piece:
     if start < FILE_HEADER or not data:
         raise NaiadValueError(f"A part of {file} must consist of whole frames, and {start} is not the offset of one.")
     claims: dict[str, str] = {}
-    trashes = False
+    moves: set[bool] = set()
     for item in read_frames(data):
         if not isinstance(item, Frame):
             if has_crc(data, item.start):
@@ -44,8 +45,9 @@ def checked(run: RunId, file: str, start: int, data: bytes) -> Piece:
         for op in item.ops:
             if type(op) is Assign and op.path in CLAIMED and isinstance(op.value, str | bytes):
                 claims[op.path] = unpack_text(op.value)
-            trashes = trashes or (type(op) is Assign and op.path == "sys/trashed" and op.value is True)
-    return Piece(run, file, start, data, claims, trashes=trashes)
+            if getattr(op, "path", "") == TRASHED:  # an op of any other type deletes or hides it
+                moves.add(type(op) is Assign and op.value is True)
+    return Piece(run, file, start, data, claims, moves=frozenset(moves))
 
 
 def is_name(file: str) -> bool:
