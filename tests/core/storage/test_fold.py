@@ -698,12 +698,12 @@ def test_first_fold_that_fails_leaves_nothing(
 FOLDED_AND_KILLED = """
 import os, signal, sys
 from pathlib import Path
-from naiad.storage.local.index import index
+from naiad.storage.local.index import new_index
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.journal.files import Source, list_journal
 from naiad.storage.local.layout import RunDirectory
 folder = RunDirectory(Path(sys.argv[1]))
-index.finish_new = lambda _path: os.kill(os.getpid(), signal.SIGKILL)
+new_index.finish_new = lambda _path: os.kill(os.getpid(), signal.SIGKILL)
 Fold(folder).fold([Source(file, False) for file in list_journal(folder.journal)])
 """
 
