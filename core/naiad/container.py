@@ -117,35 +117,37 @@ class Container:
         # The writer first: what the reader then finds are the ops that it has written.
         opener = None if self._mode == "read-only" else functools.partial(self._writer_of, run, role, ops)
         writer = opener() if opener and (self._is_new or not self._writes_late) else None
-        reader = functools.cache(functools.partial(self._store.reader, run))
-        for is_last in (False, True):
-            try:
-                # One look at an existing container for its id and its fields. A new one is not even opened for reading.
-                with reader().moment() if name is None else contextlib.nullcontext():
-                    self._id = name or self._id_in(reader())
-                    session = self._session_of(run.uid, reader, writer, opener)
-                    if name is None:
-                        session.reader = reader()  # it is open
-                    # A new container holds exactly its first ops: the tree is made of them without reading anything.
-                    if ops:
-                        own = {op.path: op.kind for op in ops if isinstance(op, Assign)}
-                        session.add_known(own | dict.fromkeys(TAG_PATHS, TAGS) | DERIVED, is_new=True)
-                    elif opener is not None or not reader().is_partial:  # before it writes: no write waits for it
-                        session.refresh()
-                    else:
-                        session.look_up()
-                break
-            except ServerError as error:  # it went away since it was asked for the container
-                if is_last or opener is None or not self._store.goes_on_here(run, error):
-                    raise
-                reader.cache_clear()
+        try:
+            session = self._session_with_fields(name, ops, writer, opener)
+        except ServerError as error:  # it went away since it was asked for the container
+            if opener is None or not self._store.goes_on_here(run, error):
+                raise
+            session = self._session_with_fields(name, ops, writer, opener)
         self._open(session)
 
-    def _id_in(self, reader: RunReader) -> str:
-        try:
-            return str(reader.value("sys/id"))
-        except MissingField:  # damaged, or another process is making it at this moment
-            return self._store.id_of(reader.run)
+    def _session_with_fields(
+        self, name: str | None, ops: Sequence[Op], writer: RunWriter | None, opener: Callable[[], RunWriter] | None
+    ) -> Session:
+        """Return the session of a container with the fields that are in it already."""
+        reader = functools.cache(functools.partial(self._store.reader, self._run))
+        # One look at an existing container for its id and its fields. A new one is not even opened for reading.
+        with reader().moment() if name is None else contextlib.nullcontext():
+            try:
+                self._id = name or str(reader().value("sys/id"))
+            except MissingField:  # damaged, or another process is making it at this moment
+                self._id = self._store.id_of(self._run)
+            session = self._session_of(self._run.uid, reader, writer, opener)
+            if name is None:
+                session.reader = reader()  # it is open
+            # A new container holds exactly its first ops: the tree is made of them without reading anything.
+            if ops:
+                own = {op.path: op.kind for op in ops if isinstance(op, Assign)}
+                session.add_known(own | dict.fromkeys(TAG_PATHS, TAGS) | DERIVED, is_new=True)
+            elif opener is not None or not reader().is_partial:  # before it writes: no write waits for it
+                session.refresh()
+            else:
+                session.look_up()
+        return session
 
     def _writer_of(self, run: RunId, role: str, ops: Sequence[Op]) -> RunWriter:
         if not ops and not self._store.exists(run):  # or opening would make an empty one
