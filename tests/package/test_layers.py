@@ -16,7 +16,7 @@ LAYERS = [
     "spawns api_tokens slots planes locks periodic compression",
     "ops lines scalars structures rewinds value histogram types typing records importer hookspecs integration "
     "background alert plugins file gitref refs progress conversions exceptions disk forks cycles files smoothing query "
-    "storage storage.base storage.results storage.edits storage.catalog storage.names",
+    "storage storage.base storage.results storage.edits storage.catalog storage.cell_columns storage.names",
     "storage.receiving",
     "storage.sql storage.local storage.wire",
     "ship storage.remote storage.postgres",

@@ -19,6 +19,7 @@ from naiad.query.tree import AnyKind, FieldName, leaves
 from naiad.refs import ArtifactRef, FileRef
 from naiad.storage import wire
 from naiad.storage.base import RunReader
+from naiad.storage.catalog import Found
 from naiad_web.server.answers import Answer, Problem
 from naiad_web.server.parameters import Packed
 from naiad_web.server.routes import MSGPACK, Route
@@ -47,7 +48,10 @@ def store(site: Site, takes: Packed) -> Answer:
 def catalog(site: Site, takes: Packed) -> Answer:
     """Answer a call of the catalog."""
     _run, call, arguments = _request(takes, wire.CATALOG)
-    return _answer(getattr(site.catalog, call), arguments)
+    found = _called(getattr(site.catalog, call), arguments)
+    if isinstance(found, Found) and not wire.decode(takes.content).get("columns"):
+        found = found._replace(rows=[*found.rows])  # a client of an earlier release knows no columns
+    return Answer(wire.encode(found), MSGPACK)
 
 
 def reader(site: Site, takes: Packed) -> Answer:
@@ -131,7 +135,11 @@ def _check_condition(condition: Any) -> None:
 
 
 def _answer(call: Callable[..., Any], arguments: Mapping[str, Any]) -> Answer:
-    """Make a call; lists of kinds follow its other arguments.
+    return Answer(wire.encode(_called(call, arguments)), MSGPACK)
+
+
+def _called(call: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Return the result of a call; lists of kinds follow its other arguments.
 
     Raises:
         Problem: it does not take these arguments.
@@ -143,7 +151,7 @@ def _answer(call: Callable[..., Any], arguments: Mapping[str, Any]) -> Answer:
         bound = inspect.signature(call).bind(**given)
     except TypeError as error:
         raise _wrong(str(error)) from None
-    return Answer(wire.encode(call(*bound.args, *kinds, **bound.kwargs)), MSGPACK)
+    return call(*bound.args, *kinds, **bound.kwargs)
 
 
 def _reader(site: Site, run: RunId | None) -> RunReader:

@@ -239,6 +239,8 @@ def refusal(error: Exception) -> StorageError:
 class PostgresConnection(Connection):
     """One transaction in one schema; its statements are those of `naiad.storage.sql`."""
 
+    has_columns = True
+
     def __init__(
         self, raw: psycopg.Connection[Any], schema: str, run: int = 0, release: Callable[[], object] = int
     ) -> None:
@@ -259,6 +261,19 @@ class PostgresConnection(Connection):
         """Run one statement."""
         text, found = rendered(Part(statement, parameters))
         return self.own.execute(_translated(text), _bound(found))
+
+    def columns(self, statement: Statement, forms: Mapping[str, str], **parameters: object) -> list[Any] | None:
+        """Return the columns of what a statement selects; see `Connection.columns`.
+
+        None too if a text has the characters between two of them.
+        """
+        # The database puts each column together, in a tenth of the time that rows of single values take.
+        whole = ", ".join(_WHOLE[form].format(name) for name, form in forms.items())
+        text, found = rendered(Part(f"SELECT count(*), {whole} FROM ({statement.text}) AS found", parameters))
+        with self.own.cursor(binary=True) as cursor:
+            [(count, *values)] = cursor.execute(_translated(text), _bound(found)).fetchall()
+        read = [_column(form, value, count) for form, value in zip(forms.values(), values, strict=True)]
+        return None if any(each is None for each in read) else read
 
     def run_each(self, statement: Statement, rows: Sequence[Row]) -> int:
         """Run one statement for each row of parameters; how many rows of the database that touched."""
@@ -284,6 +299,32 @@ class PostgresConnection(Connection):
         assert not rows
         compiled = expression.compile(dialect=_dialect(), compile_kwargs={"render_postcompile": True})
         return _Rows(self.own.execute(_translated(str(compiled)), _bound(compiled.construct_params())))
+
+
+_BETWEEN, _NULL = "\x1e\x1f", "\x1e\x1e"
+"""What stands between two texts of a column, and in place of a null: characters that are met in no text of a person."""
+_WHOLE = {
+    "number": "string_agg(float8send(coalesce({}, 'NaN')), ''::bytea)",
+    "integer": "string_agg(int8send(coalesce({}, 0)::bigint), ''::bytea)",
+    "text": f"string_agg(coalesce({{}}, '{_NULL}'), '{_BETWEEN}')",
+    "count": "count({})",
+}
+"""A whole column of some form as one value: numbers as their bytes in the order of the network."""
+
+
+def _column(form: str, value: Any, count: int) -> Any:
+    """The items of a whole column; None if they cannot be told apart."""
+    if form == "text":
+        texts = value.split(_BETWEEN) if count else []
+        if len(texts) != count:
+            return None
+        return texts if _NULL not in value else [None if each == _NULL else each for each in texts] if count else []
+    if form == "count":
+        return value
+    import numpy as np
+
+    kind = "f8" if form == "number" else "i8"
+    return np.frombuffer(value or b"", f">{kind}").astype(f"<{kind}")
 
 
 class _Rows:

@@ -25,5 +25,6 @@ def ask(
         ServerError: the server does not answer.
         NaiadError: the error of the call itself.
     """
-    request = wire.encode({"run": run, "call": call, "arguments": dict(arguments)})
+    # A server of an earlier release passes over `columns`, and gives rows.
+    request = wire.encode({"run": run, "call": call, "arguments": dict(arguments), "columns": True})
     return wire.decode(client.call(f"storage/{of}", request, seconds))

@@ -17,6 +17,7 @@ HOMES = (
     "naiad.storage.sql.rows",
     "naiad.storage.sql.summaries",
     "naiad.storage.sql.grid",
+    "naiad.storage.sql.cell_columns",
     "naiad.storage.local.catalog",
     "naiad.storage.local.index.index",
 )

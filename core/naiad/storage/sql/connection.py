@@ -175,6 +175,9 @@ def _members(name: str, values: object, parameters: dict[str, object]) -> str:
 class Connection:
     """One transaction."""
 
+    has_columns = False
+    """Whether `columns` returns any."""
+
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
 
@@ -244,6 +247,17 @@ class Connection:
         """
         row = self.run(statement, **parameters).fetchone()
         return None if row is None else row[0]
+
+    def columns(self, statement: Statement, forms: Mapping[str, str], **parameters: object) -> list[Any] | None:  # noqa: ARG002 (of databases behind a network)
+        """Return the columns of what a statement selects, each as a whole; None where rows are as quick.
+
+        Args:
+            statement: selects columns of these names; its order is kept.
+            forms: the form of each: `number`, an array of floats, NaN for a null; `integer`, an array with 0 for a
+                null; `text`, a list with None for a null; or `count`, the number of values that are no null.
+            parameters: as of `run`.
+        """
+        return None
 
     def make(self, tables: Statement, *, is_indexed: bool = True) -> None:
         """Make tables from the statement with their definitions; `is_indexed`: with the indexes that are not unique.

@@ -14,9 +14,11 @@ from naiad.kinds import KINDS, SYS
 from naiad.paths import alike
 from naiad.query.tree import FieldName, Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
+from naiad.storage.cell_columns import CellColumns
+from naiad.storage.sql import cell_columns
 from naiad.storage.sql.connection import All, Clause, Connection, Either, Part, Statement
 from naiad.storage.sql.packed_rows import PackedRows
-from naiad.storage.sql.search import Sort, in_scope, search
+from naiad.storage.sql.search import Named, Sort, in_scope, named_columns, search
 from naiad.storage.sql.translate import Numbers
 from naiad.storage.sql.values import (
     AT_PATHS,
@@ -62,7 +64,21 @@ def find(
     if not sort.fields and sort_by != BY_DEFAULT:
         unmatched.append(Unmatched(sort_by, {}, nearby(connection, sort_by)))
         sort = sort_order(present, *NEWEST)
-    rows = search(connection, kind, project, tree, present, sort, limit)
+    asked = names, sort_by
+    named = None
+    if limit is None and columns is not None and connection.has_columns:
+        columns = list(columns)
+        named = named_columns(connection, kind, project, tree, present, sort)
+        in_columns = None if named is None else _in_columns(connection, named, columns)
+        if named is not None and in_columns is not None:
+            damaged = connection.run(_WITH_LOSSES).fetchall()
+            numbers = {*named.numbers.tolist()} if damaged else set()
+            lost = _losses(connection, damaged, kind, project, numbers, asked) if damaged else {}
+            return Found(*in_columns, unmatched, lost)
+    if named is not None and len(named.uids) <= SMALL_ROWS:
+        rows = shown_at(connection, named.numbers.tolist())
+    else:
+        rows = search(connection, kind, project, tree, present, sort, limit)
     # Their numbers first, and alone: with a project in the statement SQLite takes the index of projects, and looks at
     # all containers. There are nearly always none.
     damaged = connection.run(_WITH_LOSSES).fetchall()
@@ -70,16 +86,24 @@ def find(
     # Without a row there is nothing to show; the fields then are those that could have been asked for.
     scope = None if rows else (kind, project)
     found = _many_fields(connection, columns, scope) if is_wide else _fields(connection, columns, scope)
-    lost = {}
-    if damaged:
-        asked = {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
-        lost = _losses(connection, damaged, kind, project, {row.number for row in rows}, asked)
+    lost = _losses(connection, damaged, kind, project, {row.number for row in rows}, asked) if damaged else {}
     # More rows than are remembered would push each other out, and none of them would be found again. Wide ones never
     # are, and make very many objects.
     if len(rows) <= SMALL_ROWS and not is_wide:
         return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
     require_whole(rows)
     return Found(found, PackedRows(rows), unmatched, lost)
+
+
+def _in_columns(
+    connection: Connection, named: Named, columns: Sequence[str]
+) -> tuple[dict[int, tuple[str, str]], CellColumns] | None:
+    """The fields of some columns and their cells in containers that are many; None where rows have to be read."""
+    if not SMALL_ROWS < len(named.uids) <= cell_columns.MOST_ROWS or any(map(column_pattern, columns)):
+        return None
+    fields = _fields(connection, columns, None)
+    cells = cell_columns.read(connection, *named, fields) if cell_columns.can_be_read(fields) else None
+    return None if cells is None else (fields, cells)
 
 
 def _fields(
@@ -119,15 +143,16 @@ def _losses(
     kind: ContainerKind,
     project: str | None,
     found: set[int],
-    asked: set[str],
+    asked: tuple[Sequence[FieldName], str],
 ) -> dict[str, Losses]:
     """The damage of those found, and of those that one of the asked fields keeps from being found."""
-    lost = {}
+    names, sort_by = asked
+    lost, paths = {}, {*(name.path for name in names), sort_by, sort_by.rpartition(":")[0]}
     for row in shown_at(connection, sorted(number for (number,) in numbers)):
         if row.kind != kind.folder or project not in (None, row.project):
             continue
         losses = losses_of(row)
-        if losses.damaged and (row.number in found or not asked.isdisjoint(losses.damaged) or "" in losses.damaged):
+        if losses.damaged and (row.number in found or not paths.isdisjoint(losses.damaged) or "" in losses.damaged):
             lost[row.id or row.uid] = losses
     return lost
 
