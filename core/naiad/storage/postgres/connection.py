@@ -36,7 +36,8 @@ RUN_LOCKS, CATALOG_LOCK, ARCHIVE_LOCKS, GC_LOCK = 7_230_002, 7_230_003, 7_230_00
 key of those of archives of runs, and the key of the one under which content gets a row or is freed."""
 STATEMENT_SECONDS = 5
 """How long one statement of a reader may take."""
-READING = f"set transaction isolation level repeatable read; set local statement_timeout = '{STATEMENT_SECONDS}s'"
+LIMITED = f"set local statement_timeout = '{STATEMENT_SECONDS}s'"
+READING = f"set transaction isolation level repeatable read; {LIMITED}"
 """All statements of a reader see one moment, or a fold between two of them would show points twice or not at all.
 
 A reader's question may be any; without a limit of time a few of them would hold every connection.
@@ -148,6 +149,20 @@ def autocommit(engine: Engine) -> Iterator[psycopg.Connection[Any]]:
                     raw.autocommit = False
     except (psycopg.Error, SQLAlchemyError) as error:
         raise refusal(error) from error
+
+
+def answered(engine: Engine, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """Return the rows of one statement that reads, within the time of a reader's: one wait for the database.
+
+    Raises:
+        StorageError: the database cannot be reached, or reports an error.
+    """
+    # Several statements in one message are one transaction, so that the limit ends with it; that needs a cursor which
+    # puts the parameters in here.
+    with autocommit(engine) as raw, psycopg.ClientCursor(raw) as cursor:
+        cursor.execute(f"{LIMITED}; {statement}", parameters)
+        cursor.nextset()
+        return cursor.fetchall()
 
 
 class Calls:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -21,7 +22,7 @@ from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.layout import Layout
 from naiad.storage.local.reader import Reader
-from naiad.storage.postgres.connection import OpenRunDatabase, RunDatabase, transaction
+from naiad.storage.postgres.connection import OpenRunDatabase, RunDatabase, answered, transaction
 from naiad.storage.postgres.index import PostgresIndex
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.scratch import Scratch
@@ -31,6 +32,16 @@ from naiad.storage.sql.database import Database
 from naiad.storage.wire import LEAST_LINKED
 
 BYTES = "select bytes from naiad.run where number = %s"
+MARK = """
+select concat_ws('/',
+    (select crc from naiad.run_head where run = %s),
+    (select string_agg(concat_ws(' ', file, upto, crc, is_sealed), ',' order by file)
+     from naiad.received where run = %s),
+    (select string_agg(concat_ws(' ', name, state, seen_at), ',' order by name)
+     from naiad.writer where run = %s))
+"""
+"""A text that differs after every change of a run: a fold changes its head, bytes that came the files that were
+received, and a sign of life its writers. Rows of the inbox come with the second, and go with the first."""
 
 
 class Place:
@@ -66,6 +77,13 @@ class Place:
             with transaction(self.engine, is_read_only=True) as raw:
                 yield raw
 
+    def mark(self) -> str:
+        """Return a text that differs after every change; empty in a transaction, which its owner changes."""
+        if self.raw is not None:
+            return ""
+        [(found,)] = answered(self.engine, MARK, self.number, self.number, self.number)
+        return str(found)
+
     @property
     def index(self) -> Database:
         """The index of the run."""
@@ -79,12 +97,19 @@ class PostgresSnapshot(Snapshot):
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self._mark = ""
         super().__init__(place.folder)
 
     def _update(self) -> None:
+        # Asked before the look itself: a change in between is then found by the next one.
+        mark = self._place.mark()
+        if mark and mark == self._mark and self._folds is not None and self._pid == os.getpid():
+            return
+        self._mark = ""
         with self._place.transaction() as raw:
             self._place.scratch.update(raw)
         super()._update()
+        self._mark = mark
 
     def _load(self) -> None:
         with self._snapshot() as (index, connection):

@@ -29,7 +29,7 @@ from naiad.storage.edits import refuse_deletion
 from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
 from naiad.storage.postgres import temporary
-from naiad.storage.postgres.connection import CATALOG, STATEMENT_SECONDS, PostgresConnection, transaction
+from naiad.storage.postgres.connection import CATALOG, STATEMENT_SECONDS, PostgresConnection, answered, transaction
 from naiad.storage.postgres.folding import Folder, Registry, drop, write_ops
 from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
 from naiad.storage.postgres.objects import Objects
@@ -99,9 +99,9 @@ class PostgresStore(Store):
         Raises:
             ContainerNotFound: there is none.
         """
-        with transaction(self._engine) as raw:
-            row = raw.execute(BY_NAME, [name[:1000].replace("\0", ""), name[:1000].replace("\0", "")]).fetchone()
-        found = None if row is None else _run(*row)
+        own = name[:1000].replace("\0", "")
+        rows = answered(self._engine, BY_NAME, own, own)
+        found = _run(*rows[0]) if rows else None
         if found is None or kind not in (None, found.kind):
             asked = kind or kind_of_id(name) or RUN
             raise asked.not_found(f"There is no {asked.noun} {shown(name)}.", run_id=name)
@@ -116,9 +116,8 @@ class PostgresStore(Store):
         return self._one("select uid, kind from naiad.run where project = %s and kind = 'project'", project)
 
     def _one(self, query: str, *parameters: str) -> RunId | None:
-        with transaction(self._engine) as raw:
-            row = raw.execute(query, parameters).fetchone()
-        return None if row is None else _run(*row)
+        rows = answered(self._engine, query, *parameters)
+        return _run(*rows[0]) if rows else None
 
     def find_source(self, source: str) -> Reservation | None:  # noqa: ARG002 (the interface passes it)
         """Return None: nothing is imported here."""
