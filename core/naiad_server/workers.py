@@ -23,6 +23,8 @@ from naiad.storage.receiving import Accepted, Receiver, RunFolder
 from naiad_server.metrics import Metrics
 
 LOOK_SECONDS = 0.5
+BUSY_SECONDS = 0.05
+"""The time until the next look if other workers have all runs that are due."""
 REST_SECONDS = 5.0
 """The time between two looks for due runs without a notice."""
 BACK_OFF_SECONDS = 5.0
@@ -150,12 +152,17 @@ def _fold_runs(folder: RunFolder, is_over: Callable[[], bool], note: Callable[[f
     while not is_over():
         try:
             due, seconds = folder.due()
-            for number in due:
+            count = 0
+            for numbers in due:
                 if is_over():
                     return
                 began = time.monotonic()
-                problem = folder.fold(number)
-                note(time.monotonic() - began, problem)
+                problems = folder.fold_all(numbers)
+                count += len(problems)
+                for problem in problems:
+                    note((time.monotonic() - began) / len(problems), problem)
+            if due and not count:
+                time.sleep(BUSY_SECONDS)
             if not due:
                 _rest(listener, min(seconds, REST_SECONDS), is_over)
         except StorageError as error:  # the database is away: it is asked again until it is back

@@ -457,8 +457,10 @@ class Upkeep(Protocol):
 class RunFolder(Protocol):
     """The folds of a database; several processes may fold at once."""
 
-    def due(self) -> tuple[Sequence[int], float]:
+    def due(self) -> tuple[Sequence[Sequence[int]], float]:
         """Return the numbers of the runs that are due, the most urgent first, and the seconds until the next one is.
+
+        Those that can be folded in one transaction are together.
 
         Raises:
             StorageError: the database cannot be used now.
@@ -481,8 +483,10 @@ class RunFolder(Protocol):
             StorageError: the database or the objects cannot be used now; nothing has changed.
         """
 
-    def fold(self, number: int) -> str:
-        """Fold a run; return the reason if that failed, and nothing if another process is folding it.
+    def fold_all(self, numbers: Sequence[int]) -> Sequence[str]:
+        """Fold runs that are due together; return the reason for each that failed, else an empty text.
+
+        Those that another process has are left to it, and out of the result.
 
         Raises:
             StorageError: the database or the objects cannot be used now; nothing has changed.

@@ -269,6 +269,11 @@ class PostgresConnection(Connection):
         """
         self.own = raw
         self.release = release
+        self.choose(raw, schema, run)
+
+    @staticmethod
+    def choose(raw: psycopg.Connection[Any], schema: str, run: int) -> None:
+        """Choose them for the statements that follow."""
         # Local to the transaction (true): the connection goes back to a pool that all runs share.
         raw.execute("select set_config('search_path', %s, true), set_config('naiad.run', %s, true)", [schema, str(run)])
 
@@ -408,10 +413,11 @@ def _translated(text: str) -> Any:
 
 
 def _bound(parameters: Mapping[str, object]) -> dict[str, object]:
-    return {name: _parameter(value) for name, value in parameters.items()}
+    return {name: parameter(value) for name, value in parameters.items()}
 
 
-def _parameter(value: object) -> object:
+def parameter(value: object) -> object:
+    """Return a value as the database takes it."""
     if isinstance(value, float) and value != value:
         return None
     if isinstance(value, str) and "\0" in value:

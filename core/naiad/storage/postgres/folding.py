@@ -3,7 +3,8 @@
     advisory lock of the run -- lay out its tail -- fold into its rows -- sys/id as registered
     -- its line in the catalog -- drop folded rows of the inbox -- next look -- commit
 
-A worker that dies has done nothing; one that finds the lock taken leaves the run to its holder.
+A worker that dies has done nothing; one that finds the lock taken leaves the run to its holder. Short runs that are due
+at once share one transaction, see `naiad.storage.postgres.batch`; one of them that fails is folded alone.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ from naiad.storage.local.journal.files import Source, journal_file, list_journal
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
 from naiad.storage.postgres import archive, statistics, temporary
+from naiad.storage.postgres.batch import BatchScratch, RowsDatabase, RunRows, Tail, loaded, write
 from naiad.storage.postgres.connection import CATALOG, CATALOG_LOCK, RUN_LOCKS, PostgresConnection, transaction
 from naiad.storage.postgres.index import PostgresIndex
 from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.reader import Place, PostgresReader
 from naiad.storage.postgres.scratch import make_scratch
-from naiad.storage.sql.values import Stamp, forget, put
+from naiad.storage.sql.database import Database
+from naiad.storage.sql.values import Entry, Stamp, forget, put
 
 SILENT_SECONDS = 65
 """After the last sign of life of a writer its run is looked at again, once, since it may be over."""
@@ -55,34 +58,55 @@ COMPACTION_SECONDS = 600
 """After which a merge of rows is tried again that the objects or the database did not permit."""
 
 FACTS = "select uid, kind, id, project from naiad.run where number = %s"
-DROP_ROWS = "delete from naiad.inbox where run = %s and file = %s and start = %s"
+LOCK_EACH = """
+select number, pg_try_advisory_xact_lock(%s, (number %% 2147483648)::int) from unnest(%s::bigint[]) as number
+"""
+STILL_DUE = """
+select due.run, uid, kind, id, project, bytes, failures from naiad.due left join naiad.run on number = due.run
+where due.run = any(%s) and at <= now() order by at
+"""
+"""After the locks: another worker may have folded some of them just before."""
+DROP_ROWS = """
+delete from naiad.inbox i using unnest(%s::bigint[], %s::text[], %s::bigint[]) as done (run, file, start)
+where i.run = any(%s) and i.run = done.run and i.file = done.file and i.start = done.start
+"""
 BYTES = """
-update naiad.run set failures = 0, problem = null, bytes = own.bytes, archived_at = case
-    when own.here < %(least)s then null
+update naiad.run set failures = 0, problem = null, bytes = coalesce(own.bytes, 0), archived_at = case
+    when coalesce(own.here, 0) < %(least)s then null
     when own.here >= %(most)s then now()
-    else now() + make_interval(secs => case when %(is_over)s then %(over)s else %(silent)s end) end
-from (select coalesce(sum(coalesce(octet_length(data), length)), 0) as bytes,
-             coalesce(sum(octet_length(data)), 0) as here
-      from (select data, length from naiad.run_chunk where run = %(run)s
-            union all select data, length from naiad.run_pack where run = %(run)s) each) own
-where number = %(run)s
+    else now() + make_interval(secs => case when folded.is_over then %(over)s else %(silent)s end) end
+from unnest(%(runs)s::bigint[], %(are_over)s::boolean[]) as folded (run, is_over) left join (
+    select run, sum(coalesce(octet_length(data), length)) as bytes, sum(octet_length(data)) as here
+    from (select run, data, length from naiad.run_chunk where run = any(%(runs)s)
+          union all select run, data, length from naiad.run_pack where run = any(%(runs)s)) each
+    group by run) own on own.run = folded.run
+where number = folded.run
 """
 """With the time from which its rows may be moved into objects: later than whatever else may come of the run."""
+HOLD_DUE = "select from naiad.due where run = any(%s) order by run for update"
+"""In the order in which replicas change these rows, or each could wait for the other."""
 NEXT = """
-update naiad.due set waiting = greatest(0, waiting - %(size)s), at = case
-    when waiting > %(size)s then now() + interval '1 second'
-    else coalesce((select max(seen_at) + make_interval(secs => %(silent)s) from naiad.writer
-                   where run = %(run)s and state = 'alive' and seen_at > now() - make_interval(secs => %(silent)s)),
+update naiad.due set waiting = greatest(0, waiting - size), at = case
+    when waiting > size then now() + interval '1 second'
+    else coalesce((select max(seen_at) + make_interval(secs => %(silent)s) from naiad.writer w
+                   where w.run = due.run and state = 'alive' and seen_at > now() - make_interval(secs => %(silent)s)),
                   'infinity') end
-where run = %(run)s
+from unnest(%(runs)s::bigint[], %(sizes)s::bigint[]) as folded (number, size)
+where run = number
 """
 FAILED = "update naiad.run set failures = failures + 1, problem = %s where number = %s returning failures"
 LATER = (
     "update naiad.due set at = case when %s then 'infinity' else now() + make_interval(secs => %s) end where run = %s"
 )
 NEXT_DUE = """
-select run, extract(epoch from at - now())::float8 from naiad.due where at < 'infinity' order by at limit 20
+select run, extract(epoch from at - now())::float8, waiting from naiad.due where at < 'infinity' order by at limit 256
 """
+BATCH = 64
+"""Short runs that are folded in one transaction, at most. Each of them waits for all others of its batch."""
+SHORT_BYTES = 256 * 1024
+"""Waiting bytes of a run that is folded with others, at most."""
+BATCH_BYTES = 2 * 1024 * 1024
+"""Waiting bytes of all runs of a batch, at most: they are in memory."""
 DROPPED = (
     *("run_head", "run_writer", "run_position", "run_field", "run_chunk", "run_pack", "run_coarse"),
     *("received", "inbox", "writer", "due"),
@@ -91,6 +115,8 @@ DROPPED = (
 BOUND = "select set_config('statement_timeout', '60s', true), set_config('lock_timeout', %s, true)"
 LOCK_SECONDS = 10.0
 """The longest wait of a worker for one lock."""
+BATCH_LOCK_SECONDS = 2.0
+"""The same of a batch, whose runs are folded alone after it."""
 LAST_SECONDS = 1.0
 """The least wait for the last lock, which others hold for milliseconds: all work of the fold would be lost for it."""
 
@@ -145,6 +171,45 @@ class OpenFold(Fold):
         return index
 
 
+class BatchPlace(Place):
+    """The place of a run of a batch."""
+
+    def __init__(
+        self, engine: Engine, objects: Objects, layout: Layout, run: RunId, rows: RunRows, tail: Tail, stored: int
+    ) -> None:
+        super().__init__(engine, objects, layout, run, rows.number, rows.transaction)
+        self.rows = rows
+        self.scratch = BatchScratch(self.folder, rows, objects, tail)
+        self._stored = stored
+
+    @property
+    def index(self) -> Database:
+        """The index of the run."""
+        return RowsDatabase(self.rows)
+
+    def stored_bytes(self) -> int:
+        """The bytes of the index of the run."""
+        return self._stored
+
+
+class Folded(NamedTuple):
+    """A run whose rows are folded; the last statements of its transaction are missing."""
+
+    number: int
+    entry: Entry
+    laid: list[tuple[str, int, int]]
+    """File, start and end of the rows of the inbox that were there."""
+    done: list[tuple[str, int]]
+    """File and start of those that are in the index."""
+    is_over: bool
+    is_put_off: bool
+    """Whether its rows are to be merged later."""
+
+
+class _Alone(Exception):
+    """This run cannot be folded with others."""
+
+
 class Folder:
     """Folds runs of one database."""
 
@@ -154,15 +219,31 @@ class Folder:
         self._notices = Sender(engine)
         self._archive = archive.Archive(engine, objects)
 
-    def due(self) -> tuple[list[int], float]:
+    def due(self) -> tuple[list[list[int]], float]:
         """Return the numbers of the runs that are due, the most urgent first, and the seconds until the next one is.
+
+        Those that can be folded in one transaction are together.
 
         Raises:
             StorageError: the database cannot be used now.
         """
         with transaction(self._engine) as raw:
             rows = raw.execute(NEXT_DUE).fetchall()
-        return [number for number, left in rows if left <= 0], min((left for _, left in rows if left > 0), default=inf)
+        groups: list[list[int]] = []
+        batch: list[int] = []
+        room = 0
+        for number, left, waiting in rows:
+            if left > 0:
+                continue
+            if waiting > SHORT_BYTES:
+                groups.append([number])
+                continue
+            if len(batch) in (0, BATCH) or waiting > room:
+                batch, room = [], BATCH_BYTES
+                groups.append(batch)
+            batch.append(number)
+            room -= waiting
+        return groups, min((left for _, left, _ in rows if left > 0), default=inf)
 
     def listener(self) -> Listener:
         """Return a listener for runs that become due."""
@@ -191,6 +272,64 @@ class Folder:
                     self._archive.put_off(number)  # others may be moved meanwhile
                 raise
         return False
+
+    def fold_all(self, numbers: Sequence[int]) -> list[str]:
+        """Fold runs, short ones in one transaction; return the reason for each that failed, else an empty text.
+
+        Those that another process has are left to it, and out of the result.
+
+        Raises:
+            StorageError: the database or the objects cannot be used now; nothing more has changed.
+        """
+        if len(numbers) == 1:
+            return [self.fold(numbers[0])]
+        try:
+            # Removed after the commit, since the runs are locked until then.
+            with (
+                tempfile.TemporaryDirectory(prefix="fold-", dir=temporary.folder()) as root,
+                transaction(self._engine) as raw,
+            ):
+                folded, alone = self._fold_batch(raw, numbers, Path(root))
+        except (_Alone, NaiadError, msgspec.MsgspecError, sqlite3.DatabaseError):
+            folded, alone = 0, numbers  # all of it is undone; alone, the one that failed is found
+        if folded:
+            self._notices.send(CHANGED)
+        return [""] * folded + [self.fold(number) for number in alone]
+
+    def _fold_batch(
+        self, raw: psycopg.Connection[Any], numbers: Sequence[int], root: Path
+    ) -> tuple[int, Sequence[int]]:
+        """Fold short runs in one transaction; return how many were, and those that are to be folded alone."""
+        until = clock.monotonic() + BATCH_LOCK_SECONDS
+        _bind(raw, until)
+        locked = [number for number, is_held in raw.execute(LOCK_EACH, [RUN_LOCKS, [*numbers]]) if is_held]
+        facts = {row[0]: row[1:] for row in raw.execute(STILL_DUE, [locked])} if locked else {}
+        # Those that have failed before are folded alone, as are those that were deleted.
+        sound = [number for number, (uid, *_, failures) in facts.items() if uid is not None and not failures]
+        found = loaded(raw, sound, SHORT_BYTES) if sound else {}
+        folded: list[Folded] = []
+        places: list[BatchPlace] = []
+        make_scratch(root)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)
+            for number, (rows, tail) in found.items():
+                uid, kind, name, project, size, _failures = facts[number]
+                run = RunId(uid, kind_named(kind))
+                place = BatchPlace(self._engine, self._objects, Layout(root), run, rows, tail, size)
+                try:
+                    folded.append(self._fold_rows(raw, place, name, project, is_alone=False))
+                except (_Alone, NaiadError, msgspec.MsgspecError, sqlite3.DatabaseError):
+                    if not rows.is_in_memory:
+                        raise  # some of it was written
+                    continue
+                places.append(place)
+        if folded:
+            in_memory = [place.rows for place in places if place.rows.is_in_memory]
+            if in_memory:
+                write(in_memory)
+            self._finish(raw, folded, until)
+        done = {each.number for each in folded}
+        return len(folded), [number for number in facts if number not in done]
 
     def fold(self, number: int, *, until: float | None = None) -> str:
         """Fold a run; return the reason if that failed.
@@ -254,6 +393,11 @@ class Folder:
         run = RunId(uid, kind_named(kind))
         make_scratch(root)
         place = Place(self._engine, self._objects, Layout(root), run, number, raw)
+        self._finish(raw, [self._fold_rows(raw, place, name, project)], until)
+
+    def _fold_rows(
+        self, raw: psycopg.Connection[Any], place: Place, name: str, project: str, *, is_alone: bool = True
+    ) -> Folded:
         place.scratch.update(raw)
         fold = OpenFold(place)
         taken = place.scratch.laid
@@ -265,37 +409,53 @@ class Folder:
             over = place.scratch.over
             fold.fold([Source(each, each.name in sealed, is_awaited=each.writer not in over) for each in files])
         if has_new or (is_over and sealed):
-            is_put_off = _compacted(raw, fold, is_over=is_over)
-        for file, start, upto in taken:
-            known, is_done = fold.positions.get(file, (0, False))
-            # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.
-            if is_done or known >= upto:
-                raw.execute(DROP_ROWS, [number, file, start])
+            if is_alone:
+                is_put_off = _compacted(raw, fold, is_over=is_over)
+            else:
+                fold.compact(is_over=is_over)
+        # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.
+        ends = {file: inf if is_done else upto for file, (upto, is_done) in fold.positions.items()}
+        done = [(file, start) for file, start, upto in taken if ends.get(file, 0) >= upto]
         reader = PostgresReader(place)
-        if self._correct(raw, place, fold, reader, name, project):
+        wrong = self._wrong(place, reader, name, project)
+        if wrong and not is_alone:
+            raise _Alone
+        if wrong:
+            self._correct(raw, place, fold, reader, wrong)
             reader = PostgresReader(place)
         # Made before the lock of the catalog is taken, which all folds share until they commit.
         entry = entry_of(reader, Registry(name, project), Stamp("", ""))
+        return Folded(place.number, entry, taken, done, place.scratch.is_over, is_put_off)
+
+    def _finish(self, raw: psycopg.Connection[Any], folded: Sequence[Folded], until: float | None) -> None:
+        """Change the catalog and the tables that folds share with replicas, last of all in a transaction."""
+        runs = [each.number for each in folded]
+        done = [(each.number, *row) for each in folded for row in each.done]
+        if done:
+            raw.execute(DROP_ROWS, [*map(list, zip(*done, strict=True)), runs])
         _bind(raw, until if until is None else max(until, clock.monotonic() + LAST_SECONDS))
         raw.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
-        put(PostgresConnection(raw, CATALOG), [entry])
+        put(PostgresConnection(raw, CATALOG), [each.entry for each in folded])
         raw.execute("select set_config('search_path', 'public', true)")
-        raw.execute(BYTES, {"run": number, "is_over": place.scratch.is_over, **archive.WAITS})
-        size = sum(upto - start for _file, start, upto in taken)
-        raw.execute(NEXT, {"run": number, "size": size, "silent": SILENT_SECONDS})
-        if is_put_off and is_over:  # nothing else would bring the worker back to it
-            raw.execute(LATER, [False, COMPACTION_SECONDS, number])
+        raw.execute(BYTES, {"runs": runs, "are_over": [each.is_over for each in folded], **archive.WAITS})
+        sizes = [sum(upto - start for _file, start, upto in each.laid) for each in folded]
+        raw.execute(HOLD_DUE, [runs])
+        raw.execute(NEXT, {"runs": runs, "sizes": sizes, "silent": SILENT_SECONDS})
+        for each in folded:
+            if each.is_put_off and each.is_over:  # nothing else would bring the worker back to it
+                raw.execute(LATER, [False, COMPACTION_SECONDS, each.number])
 
-    def _correct(
-        self, raw: psycopg.Connection[Any], place: Place, fold: Fold, reader: PostgresReader, name: str, project: str
-    ) -> bool:
-        """Let `sys/id` and `sys/project` be the registered ones, in place of those of the client."""
+    def _wrong(self, place: Place, reader: PostgresReader, name: str, project: str) -> dict[str, str]:
+        """Return `sys/id` and `sys/project` as registered, those of which the client has said something else."""
         own = {"sys/id": name} | ({} if place.run.kind is PROJECT else {"sys/project": project})
         shown = reader.atoms("sys")
         # Only where the client has said something: a run that has not begun has no id to correct.
-        wrong = {path: text for path, text in own.items() if path in shown and unpack_text(str(shown[path][1])) != text}
-        if not wrong:
-            return False
+        return {path: text for path, text in own.items() if path in shown and unpack_text(str(shown[path][1])) != text}
+
+    def _correct(
+        self, raw: psycopg.Connection[Any], place: Place, fold: Fold, reader: PostgresReader, wrong: Mapping[str, str]
+    ) -> None:
+        """Let fields be the registered ones, in place of those of the client."""
         joining = reader.joining()
         # Later than every op that is there, or the value of the client would win.
         at = max(joining.at + 1e-6, clock.now())
@@ -306,7 +466,6 @@ class Folder:
         fold.forget()
         fold.fold([Source(journal_file(file.partition(".")[0], 0, "ops", place.folder.journal / file), is_final=True)])
         raw.execute("delete from naiad.inbox where run = %s and file = %s", [place.number, file])
-        return True
 
 
 def _compacted(raw: psycopg.Connection[Any], fold: OpenFold, *, is_over: bool) -> bool:

@@ -91,6 +91,12 @@ class Place:
             return OpenRunDatabase(self.raw, self.number)
         return RunDatabase(self.engine, self.number)
 
+    def stored_bytes(self) -> int:
+        """The bytes of the index of the run."""
+        with self.transaction() as raw:
+            row = raw.execute(BYTES, [self.number]).fetchone()
+        return 0 if row is None else int(row[0])
+
 
 class PostgresSnapshot(Snapshot):
     """The snapshot of a run: first its tail is laid out, then the index is read. See `Snapshot` for the order."""
@@ -206,6 +212,4 @@ class PostgresReader(Reader):
 
     def _bytes_elsewhere(self, stored: list[tuple[FieldState, list[str]]], resolve: Callable[[str], str]) -> float:
         """How many bytes the run has outside its folder: those of its files, and its index."""
-        with self._place.transaction() as raw:
-            row = raw.execute(BYTES, [self._place.number]).fetchone()
-        return super()._bytes_elsewhere(stored, resolve) + (0 if row is None else int(row[0]))
+        return super()._bytes_elsewhere(stored, resolve) + self._place.stored_bytes()

@@ -61,8 +61,8 @@ class Scratch:
         """Bring it up to date. Positions are read before rows, so that no row of a sealed file is missed."""
         journal = self.folder.journal
         journal.mkdir(parents=True, exist_ok=True)
-        received = raw.execute(RECEIVED, [self._run]).fetchall()
-        rows = raw.execute(ROWS, [self._run]).fetchall()
+        received = self.received(raw)
+        rows = self.rows(raw)
         self.sealed = {file for file, _upto, _crc, is_sealed, _folded, _is_done in received if is_sealed}
         # A file whose content is all in the index is dropped, or its points would be read twice.
         for file, _upto, _crc, _is_sealed, folded, is_done in received:
@@ -74,7 +74,7 @@ class Scratch:
         for file, start, upto, at in rows:
             self.laid.append((file, start, upto))
             self._lay(raw, file, start, upto, at)
-        writers = raw.execute(WRITERS, [self._run]).fetchall()
+        writers = self.writers(raw)
         self.over = {name for name, state, _age in writers if state == "dead"}
         self.is_over = len(self.over) == len(writers)
         for name, state, age in writers:
@@ -84,6 +84,22 @@ class Scratch:
             seen = clock.now() - age
             with contextlib.suppress(FileNotFoundError):
                 os.utime(journal / (name + SUFFIX), (seen, seen))
+
+    def received(self, raw: psycopg.Connection[Any]) -> list[Any]:
+        """File, end, crc and whether it is complete of each file, with its folded position."""
+        return raw.execute(RECEIVED, [self._run]).fetchall()
+
+    def rows(self, raw: psycopg.Connection[Any]) -> list[Any]:
+        """File, start, end and time of the rows of the inbox."""
+        return raw.execute(ROWS, [self._run]).fetchall()
+
+    def data(self, raw: psycopg.Connection[Any], file: str, start: int) -> Any:
+        """The bytes of a row, with their place in an object; None if it is gone."""
+        return raw.execute(DATA, [self._run, file, start]).fetchone()
+
+    def writers(self, raw: psycopg.Connection[Any]) -> list[Any]:
+        """Name, state and seconds since the last sign of life of each writer."""
+        return raw.execute(WRITERS, [self._run]).fetchall()
 
     def _begin(self, file: str, folded: int) -> None:
         path = self.folder.journal / file
@@ -100,7 +116,7 @@ class Scratch:
     def _lay(self, raw: psycopg.Connection[Any], file: str, start: int, upto: int, at: float) -> None:
         if upto <= self._sizes.get(file, 1 << 62):
             return
-        found = raw.execute(DATA, [self._run, file, start]).fetchone()
+        found = self.data(raw, file, start)
         if found is None:
             return  # folded meanwhile: the index has it
         data, name, place, length, crc = found
