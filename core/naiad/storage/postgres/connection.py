@@ -38,6 +38,7 @@ STATEMENT_SECONDS = 5
 """How long one statement of a reader may take."""
 LIMITED = f"set local statement_timeout = '{STATEMENT_SECONDS}s'"
 READING = f"set transaction isolation level repeatable read; {LIMITED}"
+BEGIN = f"begin isolation level repeatable read; {LIMITED};"
 """All statements of a reader see one moment, or a fold between two of them would show points twice or not at all.
 
 A reader's question may be any; without a limit of time a few of them would hold every connection.
@@ -243,6 +244,27 @@ def transaction(engine: Engine, *, is_read_only: bool = False) -> Iterator[psyco
         raise refusal(error) from error
 
 
+@contextlib.contextmanager
+def reading(engine: Engine, schema: str, run: int = 0) -> Iterator[PostgresConnection]:
+    """Begin a reader's transaction, in the schema and with the run of `PostgresConnection`: one wait for the database.
+
+    Raises:
+        StorageError: the database cannot be reached, or reports an error.
+    """
+    with autocommit(engine) as raw:
+        raw.execute(f"{BEGIN} select {_set(schema, run)}")
+        try:
+            yield PostgresConnection(raw, schema, run, is_set=True)
+            raw.commit()
+        finally:
+            _end_transaction(raw, None, None)
+
+
+def _set(schema: str, run: int) -> str:
+    # Local to the transaction (true): the connection goes back to a pool that all runs share.
+    return f"set_config('search_path', '{schema}', true), set_config('naiad.run', '{run:d}', true)"
+
+
 def refusal(error: Exception) -> StorageError:
     """Return the error for trouble of the database."""
     if lacks_tables(error):
@@ -257,7 +279,13 @@ class PostgresConnection(Connection):
     has_columns = True
 
     def __init__(
-        self, raw: psycopg.Connection[Any], schema: str, run: int = 0, release: Callable[[], object] = int
+        self,
+        raw: psycopg.Connection[Any],
+        schema: str,
+        run: int = 0,
+        release: Callable[[], object] = int,
+        *,
+        is_set: bool = False,
     ) -> None:
         """Choose the schema for the rest of the transaction, and the number of the run whose rows it shows.
 
@@ -266,16 +294,17 @@ class PostgresConnection(Connection):
             schema: with the tables.
             run: the number.
             release: ends the transaction before its block does, if nothing more is asked; of a fold it does nothing.
+            is_set: whether both are chosen already.
         """
         self.own = raw
         self.release = release
-        self.choose(raw, schema, run)
+        if not is_set:
+            self.choose(raw, schema, run)
 
     @staticmethod
     def choose(raw: psycopg.Connection[Any], schema: str, run: int) -> None:
         """Choose them for the statements that follow."""
-        # Local to the transaction (true): the connection goes back to a pool that all runs share.
-        raw.execute("select set_config('search_path', %s, true), set_config('naiad.run', %s, true)", [schema, str(run)])
+        raw.execute(f"select {_set(schema, run)}")
 
     def run(self, statement: Statement, **parameters: object) -> Any:
         """Run one statement."""
@@ -369,8 +398,9 @@ class RunDatabase(Database):
     def begin(self) -> Iterator[Connection]:
         """Begin a transaction that shows the rows of the run."""
         with contextlib.ExitStack() as held:
-            raw = held.enter_context(transaction(self._engine, is_read_only=True))
-            yield PostgresConnection(raw, RUN, self._run, held.close)
+            connection = held.enter_context(reading(self._engine, RUN, self._run))
+            connection.release = held.close
+            yield connection
 
     connect = begin
 

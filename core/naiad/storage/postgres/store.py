@@ -29,7 +29,7 @@ from naiad.storage.edits import refuse_deletion
 from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
 from naiad.storage.postgres import temporary
-from naiad.storage.postgres.connection import CATALOG, STATEMENT_SECONDS, PostgresConnection, answered, transaction
+from naiad.storage.postgres.connection import CATALOG, STATEMENT_SECONDS, answered, reading, transaction
 from naiad.storage.postgres.folding import Folder, Registry, drop, write_ops
 from naiad.storage.postgres.notices import CHANGED, DUE, Listener, Sender
 from naiad.storage.postgres.objects import Objects
@@ -278,8 +278,8 @@ class PostgresStore(Store):
 
     def read_catalog(self, read: Callable[[Connection], T]) -> T:
         """Return the result of a function that reads in one transaction of the catalog."""
-        with transaction(self._engine, is_read_only=True) as raw:
-            return read(PostgresConnection(raw, CATALOG))
+        with reading(self._engine, CATALOG) as connection:
+            return read(connection)
 
     def cells(self, run: RunId) -> dict[tuple[str, str], Cell]:
         """Return the cells of one container as they are now."""
