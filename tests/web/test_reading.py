@@ -294,6 +294,33 @@ def test_zoom_reaches_the_points(server: Server) -> None:
     assert columns["y"][78] == 9.0
 
 
+def test_chart_of_a_long_series_follows_it(tmp_path: Path) -> None:
+    """Its stretches are remembered until it has another point, or another value in place of one."""
+    asked = {"path": "loss", "buckets": 300}
+    with naiad.init_run(store=tmp_path / "store", project="p", **QUIET) as run:
+        run["loss"].extend(np.sin(np.arange(200_000)))
+        name = run["sys/id"].fetch()
+    server = start(tmp_path / "store", tmp_path / "state")
+    try:
+        route = target("/chart", run=name, **asked)
+        once, again = drawn(server.send("GET", route)), drawn(server.send("GET", route))
+        with naiad.init_run(store=tmp_path / "store", project="p", with_id=name, **QUIET) as run:
+            run["loss"].append(7.0)
+        longer, [columns] = drawn(server.send("GET", route))
+        with naiad.init_run(store=tmp_path / "store", project="p", with_id=name, **QUIET) as run:
+            run["loss"].clear()
+            run["loss"].extend(np.cos(np.arange(200_001)))
+        other, [others] = drawn(server.send("GET", route))
+    finally:
+        server.stop()
+
+    assert "pyramid" == once[0]["series"][0]["source"] == longer["series"][0]["source"] == other["series"][0]["source"]
+    assert once[0]["series"] == again[0]["series"]
+    assert (200_000, 200_001) == (longer["series"][0]["last"], longer["series"][0]["count"])
+    assert 7.0 == pytest.approx(columns["max"][-1])
+    assert 1.0 >= np.nanmax(others["max"])
+
+
 @pytest.mark.parametrize("ends", [(77_700, 77_800), (150_000, None), (None, 3_000), (60_000, 90_000), (5e9, 6e9)])
 def test_zoomed_chart_of_a_long_series_is_drawn_from_the_points_in_its_range(
     server: Server, ends: tuple[float | None, float | None]
