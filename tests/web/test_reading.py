@@ -304,6 +304,8 @@ def test_chart_of_a_long_series_follows_it(tmp_path: Path) -> None:
     try:
         route = target("/chart", run=name, **asked)
         once, again = drawn(server.send("GET", route)), drawn(server.send("GET", route))
+        part = {"run": name, "path": "loss", "buckets": 4, "from_": 40_000, "to": 160_000}
+        zoomed, [inside] = drawn(server.send("GET", target("/chart", **part)))
         with naiad.init_run(store=tmp_path / "store", project="p", with_id=name, **QUIET) as run:
             run["loss"].append(7.0)
         longer, [columns] = drawn(server.send("GET", route))
@@ -316,6 +318,8 @@ def test_chart_of_a_long_series_follows_it(tmp_path: Path) -> None:
 
     assert "pyramid" == once[0]["series"][0]["source"] == longer["series"][0]["source"] == other["series"][0]["source"]
     assert once[0]["series"] == again[0]["series"]
+    assert ("pyramid", 40_000, 160_000) == (zoomed["series"][0]["source"], zoomed["from"], zoomed["to"])
+    assert [pytest.approx(1, abs=1e-4)] * 4 == inside["max"].tolist()
     assert (200_000, 200_001) == (longer["series"][0]["last"], longer["series"][0]["count"])
     assert 7.0 == pytest.approx(columns["max"][-1])
     assert 1.0 >= np.nanmax(others["max"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import OrderedDict
@@ -413,7 +414,7 @@ def _loaded(reader: RunReader, path: str, takes: ChartWanted) -> tuple[Any, dict
     facts = _facts(reader, path, known)
     is_long = known.count // FINEST >= drawing.FINER * takes.buckets
     if is_long and takes.x == "step" and not takes.smooth and not takes.points:
-        few = _points_inside(reader, path, takes)
+        few = _points_inside(reader, path, takes, known)
         if few is not None:
             return few, facts
         found = _stretches(reader, path, takes, known)
@@ -423,7 +424,7 @@ def _loaded(reader: RunReader, path: str, takes: ChartWanted) -> tuple[Any, dict
     return _curve(reader, path, takes, known), facts
 
 
-def _points_inside(reader: RunReader, path: str, takes: ChartWanted) -> Curve | None:
+def _points_inside(reader: RunReader, path: str, takes: ChartWanted, facts: Facts) -> Curve | None:
     """The points in the range of a request with one on either side; None if they are enough to be drawn as stretches.
 
     Those of a long series are read by themselves: all of them may be more than the memory holds.
@@ -434,20 +435,43 @@ def _points_inside(reader: RunReader, path: str, takes: ChartWanted) -> Curve | 
         return None
     # Two more, since the stretches at both ends may lie in the range in part.
     most = (drawing.FINER * takes.buckets + 2) * FINEST
+    coarse = None
+    with contextlib.suppress(DamagedData):  # the points in the range may be whole
+        coarse = _coarse_inside(reader, path, takes, facts)
+    # Without a look at the chunks: the first one reads all of a series to know where each begins.
+    if coarse is not None and int(coarse[:-1].sum()) > most:
+        return None
     page = reader.point_range(path, takes.from_, takes.to, most)
     return None if page is None else curve_of(reader, page.points, takes.x)
 
 
-def _stretches(reader: RunReader, path: str, takes: ChartWanted, facts: Facts) -> Heights:
-    """The stretches of a long series, no finer than its range needs them."""
+def _coarse(reader: RunReader, path: str, takes: ChartWanted, facts: Facts) -> Heights | None:
+    """The coarse stretches of a very long series; None of one that has too few of them."""
+    is_enough = facts.count // COARSEST >= _least(takes)
+    return _stretches_of.heights(reader, path, facts, (facts.count // COARSEST, None, None)) if is_enough else None
+
+
+def _least(takes: ChartWanted) -> int:
+    """The fewest stretches of which a chart is drawn."""
     from naiad_web.server import chart as drawing
 
-    least = drawing.FINER * takes.buckets
-    if facts.count // COARSEST >= least:
-        found = _stretches_of.heights(reader, path, facts, (facts.count // COARSEST, None, None))
-        low, high = (each if each is not None else end for each, end in ((takes.from_, -inf), (takes.to, inf)))
-        if int(((found.x >= low) & (found.x <= high)).sum()) >= least:
-            return found
+    return drawing.FINER * takes.buckets
+
+
+def _coarse_inside(reader: RunReader, path: str, takes: ChartWanted, facts: Facts) -> Any:
+    """How many finite values each coarse stretch has that begins in the range of a request; None without them."""
+    found = _coarse(reader, path, takes, facts)
+    if found is None:
+        return None
+    low, high = (each if each is not None else end for each, end in ((takes.from_, -inf), (takes.to, inf)))
+    return found.finite[(found.x >= low) & (found.x <= high)]
+
+
+def _stretches(reader: RunReader, path: str, takes: ChartWanted, facts: Facts) -> Heights:
+    """The stretches of a long series, no finer than its range needs them."""
+    found = _coarse(reader, path, takes, facts)
+    if found is not None and len(_coarse_inside(reader, path, takes, facts)) >= _least(takes):
+        return found
     # Of a very long series only in the range: elsewhere its stretches stay as coarse as there are some.
     return _stretches_of.heights(reader, path, facts, (facts.count // FINEST, takes.from_, takes.to))
 
