@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -12,14 +13,16 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import msgspec
 import psutil
 
+T = TypeVar("T")
 RECORD = 32
 HEADER = {"seg": 64, "ops": 16}
 PROXY = "127.0.0.2"
@@ -261,3 +264,9 @@ def ship(server: AnyServer, folder: Path, *, token: str = "", uid: str | None = 
 def environment() -> dict[str, str]:
     """The environment of programs that log."""
     return {**os.environ, "NAIAD_QUIET": "1", "DO_NOT_TRACK": "1"}
+
+
+def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own: Playwright leaves a loop running in that of a worker's tests."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 from places import of_a_folder
-from server_client import COMMAND, QUIET, AnyServer, Reply, Server, part, ship
+from server_client import COMMAND, QUIET, AnyServer, Reply, Server, part, run_apart, ship
 from sqlalchemy import Connection, Engine, insert, update
 from test_writing import wait_until
 
@@ -518,7 +518,7 @@ def test_refusal_does_not_wait_for_a_body_that_never_comes(monkeypatch: pytest.M
         await asyncio.wait_for(Body(receive).drain(), 30)
         return True
 
-    assert asyncio.run(drained())
+    assert run_apart(drained())
 
 
 def test_ticket_ends_with_its_token_and_sees_its_project_alone(scene: Scene) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from server_client import Server
+from server_client import Server, run_apart
 
 from naiad_server import command as server
 from naiad_web import command as ui
@@ -36,7 +36,7 @@ def test_body_of_an_answer_does_not_wait_until_its_headers_are_acknowledged(
             await writer.wait_closed()
         return is_on
 
-    assert asyncio.run(is_sent_at_once())
+    assert run_apart(is_sent_at_once())
 
 
 def test_printed_lines_can_be_copied(tmp_path: Path) -> None:

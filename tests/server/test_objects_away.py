@@ -22,6 +22,7 @@ from typing import Any, cast
 import psycopg
 import pytest
 from postgres_server import Cluster, Listener, Replica, wait_for
+from server_client import run_apart
 from sqlalchemy.engine import Engine
 
 from naiad.container_kinds import RUN, RunId
@@ -185,7 +186,7 @@ def test_small_request_is_committed_while_a_large_one_waits_for_the_objects(
         await intake.end()
         return first.parts, was_waiting, second.parts
 
-    assert (1, True, 1) == asyncio.run(both())
+    assert (1, True, 1) == run_apart(both())
 
 
 def test_text_of_the_s3_client_is_in_the_log_and_not_in_the_warning_of_a_program(
