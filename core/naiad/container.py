@@ -139,6 +139,8 @@ class Container:
             session = self._session_of(self._run.uid, reader, writer, opener)
             if name is None:
                 session.reader = reader()  # it is open
+            if opener is not None and writer is None:
+                self._store.note_to_write(reader())
             # A new container holds exactly its first ops: the tree is made of them without reading anything.
             if ops:
                 own = {op.path: op.kind for op in ops if isinstance(op, Assign)}

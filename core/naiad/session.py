@@ -122,6 +122,8 @@ class Session:
             try:
                 return question(self.reader)
             except ServerError as problem:
+                if not self.is_read_only:
+                    self.writer  # noqa: B018 (it makes the folder, if this is the first write)
                 self._require_folder(problem)
         assert self._here is not None
         return question(self._here)

@@ -174,7 +174,7 @@ def scene(server: AnyServer, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 @pytest.mark.parametrize(("view", "protocol"), [(StoreView, Store), (CatalogView, Catalog)])
 def test_view_has_every_method_of_the_interface(view: type, protocol: type) -> None:
     """One that is missing would answer for all projects, or with nothing; a view needs none of those for programs."""
-    of_programs = {"waits_in", "find_to_write", "goes_on_here", "reader_here"}
+    of_programs = {"waits_in", "find_to_write", "note_to_write", "goes_on_here", "reader_here"}
     wanted = {name for name in vars(protocol) if not name.startswith("_")} - of_programs
     if protocol is Catalog:  # `answer` narrows each call that names a project, and raises for every other
         wanted = {name for name in wanted if "project" not in inspect.signature(getattr(protocol, name)).parameters}

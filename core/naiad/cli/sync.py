@@ -119,10 +119,10 @@ def _places(store: Named, targets: Sequence[str]) -> tuple[FolderStore, list[str
     for folder in folders:
         own = folder.absolute()
         # The name of the folder alone proves nothing: a store may itself lie in a folder called `runs`.
-        if own.parent.name in ("runs", "models", "versions", "projects") and (own.parent.parent / "format").exists():
+        if own.parent.name in ("runs", "models", "versions", "projects") and FolderStore(own.parent.parent).is_made():
             uids.append(own.name)
             own = own.parent.parent
-        place = FolderStore.locate(own if (own / "format").exists() or own.name == ".naiad" else own / ".naiad")
+        place = FolderStore.locate(own if FolderStore(own).is_made() or own.name == ".naiad" else own / ".naiad")
     if not place.has_begun():
         raise StorageError(
             f"There is no store at {str(place)!r}.\nName the folder of a store, for example: naiad sync path/to/.naiad"

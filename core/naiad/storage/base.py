@@ -547,6 +547,14 @@ class Store(Protocol):
         """
         return self.find(name, kind)
 
+    def note_to_write(self, reader: RunReader) -> None:  # noqa: ARG002 (of stores behind a server)
+        """Read all that a writer of a container needs, which begins later, when its server may be away.
+
+        Raises:
+            ServerError: the server does not answer.
+        """
+        return
+
     def put_in_trash(self, runs: Sequence[RunId], *, is_out: bool) -> Sequence[RunId]:  # noqa: ARG002 (as below)
         """Let a server move containers that it has into its trash or out of it, and return the others, which are here.
 

@@ -399,3 +399,67 @@ def test_read_of_a_resumed_run_raises_while_its_server_is_away(served: Server, t
         with pytest.raises(ServerUnreachable):
             run["loss"].fetch_values(progress_bar=False)
         run.stop(seconds=0.5)
+
+
+@pytest.mark.parametrize("lacks", [[], ["format"]], ids=["", "of an earlier release"])
+@pytest.mark.parametrize("kind", ["model", "version", "project"])
+def test_container_of_another_machine_is_written_although_its_server_went_away_before_the_first_write(
+    kind: str, lacks: list[str], served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models, versions and projects are mostly read, so that their writers begin with the first write."""
+    with naiad.init_model(key="CNN", project="late") as model:
+        model["loss"].append(1.0)
+    with naiad.init_model_version(model=model._id, project="late") as version:
+        version["loss"].append(1.0)
+    with naiad.init_project("late") as project:
+        project["loss"].append(1.0)
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "elsewhere"))
+
+    def resumed(**mode: Any) -> Any:
+        if kind == "project":
+            return naiad.init_project("late", **mode)
+        return naiad.init_model(with_id=model._id, **mode) if kind == "model" else naiad.init_model_version(
+            with_id=version._id, **mode
+        )  # fmt: skip
+
+    container = resumed()
+    served.kill()
+    with pytest.warns(ServerWarning, match="cannot be reached") as caught:
+        container["loss"].append(2.0)
+    container["best"] = 0.5
+    container["file"].upload(File.from_content("x"))
+    container["sys/tags"].add("late")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        container.stop(seconds=1)
+    served.start()
+    for name in lacks:
+        (tmp_path / "elsewhere" / name).unlink()
+    result = CliRunner().invoke(main, ["sync", str(tmp_path / "elsewhere"), "--verify"])
+    with resumed(mode="read-only") as found:
+        values = sorted(found["loss"].fetch_values(progress_bar=False)["value"].tolist())
+        facts = [found["best"].fetch(), found["sys/tags"].fetch(), found.exists("file")]
+
+    assert 0 == result.exit_code, result.output
+    assert ([1.0, 2.0], [0.5, {"late"}, True]) == (values, facts)
+    assert "Reading needs" not in str(caught[0].message)
+
+
+def test_folder_whose_only_run_began_on_another_machine_is_a_store(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning of `stop()` names it in a command."""
+    job("new", 0, place=tmp_path / "begins")
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "elsewhere"))
+    run = naiad.init_run(with_id="JOBS-1", **QUIET)
+    served.kill()
+    run["last"] = 100
+    with pytest.warns(ServerWarning) as caught:
+        run.stop(seconds=0.5)
+    served.start()
+    [folder] = re.findall("naiad sync (/.*)", str(caught[-1].message))
+    result = CliRunner().invoke(main, ["sync", folder])
+
+    assert 0 == result.exit_code, result.output
+    assert {"format", ".gitignore"} <= {each.name for each in (tmp_path / "elsewhere").iterdir()}
+    assert 100 == there("JOBS-1")[1]

@@ -46,7 +46,7 @@ from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
-from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, newer_format
+from naiad.storage.local.layout import FORMAT, SERVER, UNSHIPPED, Layout, RunDirectory, newer_format
 from naiad.storage.local.place import FOLDER, named_place, nearest_place
 from naiad.storage.results import FIRST, Joining
 
@@ -76,7 +76,7 @@ class Store(Struct, frozen=True, dict=True):
         if not self.root.is_dir():
             return False
         # A store that was copied in part may lack the one or the other.
-        if any(os.path.lexists(self.root / name) for name in ("format", "runs", SERVER)):
+        if any(os.path.lexists(self.root / name) for name in ("format", "runs", SERVER, UNSHIPPED)):
             return True
         try:
             with os.scandir(self.root) as entries:
@@ -84,6 +84,10 @@ class Store(Struct, frozen=True, dict=True):
                 return all(entry.name.startswith((".", "catalog.")) for entry in entries)
         except OSError:
             return True  # reading it says what is wrong
+
+    def is_made(self) -> bool:
+        """Whether a process has made it. It may lack the format file if its first run began on another machine."""
+        return any((self.root / name).exists() for name in ("format", UNSHIPPED))
 
     def url(self, run: RunId | None = None) -> str:
         """Return the address of its folder, or of a run's, which a browser or file manager opens."""
@@ -346,6 +350,9 @@ class Store(Struct, frozen=True, dict=True):
         """Return the container with this id or uid: a folder is always there."""
         return self.find(name, kind)
 
+    def note_to_write(self, reader: RunReader) -> None:
+        """Do nothing: all of it is here."""
+
     def put_in_trash(self, runs: Sequence[RunId], *, is_out: bool) -> Sequence[RunId]:  # noqa: ARG002 (likewise)
         """Return all of them: a folder is written by anyone who may write its files."""
         return runs
@@ -400,6 +407,8 @@ class Store(Struct, frozen=True, dict=True):
         shipping: Shipping | None = None,
     ) -> Writer:
         """Write a container, new or not; `first_ops` are in it from its first moment. See `Writer.open`."""
+        if remote is not None:  # of a server: the container may have begun elsewhere, and be the first one here
+            self.create()
         self._mend(run)
         from naiad.storage.local.writer import Writer
 

@@ -404,6 +404,16 @@ class RemoteStore:
             return kept
         return found
 
+    def note_to_write(self, reader: RunReader) -> None:
+        """Read the remote of a container that is to be written later, unless it is in the folder here.
+
+        Raises:
+            ServerError: the server does not answer.
+        """
+        run = reader.run
+        if not self.is_offline and run.uid not in self._pending and self._remote(run) is None:
+            self._pending[run.uid] = self._found(run)
+
     def goes_on_here(self, run: RunId, problem: ServerError) -> bool:
         """Whether a container is in the folder here, which replaces the server from now on, with one warning."""
         if self._kept(run.uid, run.kind) != run:
@@ -470,11 +480,13 @@ class RemoteStore:
         if run.uid in self.begun or self.is_offline:
             return self.local.exists(run)
         try:
-            return bool(self._asked(lambda: self._call("exists", run=run)))
+            return bool(self._call("exists", run=run))
         except ServerError as error:
-            if self.goes_on_here(run, error):
-                return True
-            raise
+            if run.uid in self._pending:  # it was found, and is to be written now
+                self._warn_of_absence(run, error)
+            elif not self.goes_on_here(run, error):
+                raise self._unread(error) from error
+            return True
 
     def reader(self, run: RunId) -> RunReader:
         """Read a container: here if this program began it, else from the server."""
@@ -552,15 +564,19 @@ class RemoteStore:
         try:
             return ask()
         except ServerError as error:
-            # A missing token is mended otherwise than a missing server, and its message says how.
-            if isinstance(error, NotAuthorized):
-                raise
-            raise type(error)(
-                f"{error}\n"
-                f"Reading needs the server. Runs that were written on this machine are in {self.local.root}; to "
-                "read them, pass that folder as store=.",
-                **error.facts,
-            ) from error
+            raise self._unread(error) from error
+
+    def _unread(self, error: ServerError) -> ServerError:
+        """Return the error of a read that got no answer, with the remedy."""
+        # A missing token is mended otherwise than a missing server, and its message says how.
+        if isinstance(error, NotAuthorized):
+            return error
+        return type(error)(
+            f"{error}\n"
+            f"Reading needs the server. Runs that were written on this machine are in {self.local.root}; to "
+            "read them, pass that folder as store=.",
+            **error.facts,
+        )
 
 
 def _page(kind: ContainerKind, name: str) -> list[str]:
