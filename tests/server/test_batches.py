@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from postgres_server import Cluster
 from sqlalchemy.engine import Engine
-from test_objects_away import Journal, ask, end, opened
+from test_objects_away import Journal, ask, end, opened, seal
 
 from naiad.ids import new_uid
 from naiad.ops import Assign, Define, Delete
@@ -20,6 +20,7 @@ from naiad.storage.postgres.connection import RUN_LOCKS, open_database, transact
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.receiver import Receiver
+from naiad.storage.postgres.scratch import Scratch
 
 TABLES = (
     "naiad.run, naiad.due, naiad.run_head, naiad.run_position, naiad.run_field, naiad.run_pack, naiad.run_chunk, "
@@ -218,3 +219,46 @@ def test_database_store_reads_what_a_batch_has_folded(
         assert [10] * 3 == [len(each.points("loss").values) for each in readers]
     finally:
         reading.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_end_that_comes_while_its_run_is_folded_is_folded_next(
+    receiver: Receiver, engine: Engine, folder: Folder, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """With no new bytes nothing else would bring a worker back to the run."""
+    journals = begun(receiver, count)
+    put = folding.put
+
+    def ending(connection: Any, entries: list[Any]) -> None:
+        monkeypatch.setattr(folding, "put", put)
+        seal(journals[0])
+        put(connection, entries)
+
+    monkeypatch.setattr(folding, "put", ending)
+    assert [""] * count == folded(folder, engine)
+    [(number,)] = ask(engine, "select number from naiad.run where uid = %s", journals[0].run.uid)
+
+    groups, _seconds = folder.due()
+    assert [[number]] == groups
+    assert [""] == folder.fold_all(groups[0])
+    assert [(1,)] == ask(engine, "select distinct is_done from naiad.run_position where run = %s", number)
+
+
+def test_file_that_begins_while_its_run_is_folded_is_folded_next(
+    receiver: Receiver, engine: Engine, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(receiver)
+    journal.accept(journal.begin())
+    rows_of = Scratch.rows
+
+    def late(self: Scratch, raw: Any) -> list[Any]:
+        monkeypatch.setattr(Scratch, "rows", rows_of)
+        journal.accept(journal.points(10))
+        return rows_of(self, raw)
+
+    monkeypatch.setattr(Scratch, "rows", late)
+    assert [""] == folded(folder, engine)
+
+    assert [(320, True)] == ask(engine, "select waiting, at < now() + interval '2 seconds' from naiad.due")
+    assert [""] == folded(folder, engine)
+    assert [] == ask(engine, "select from naiad.inbox")

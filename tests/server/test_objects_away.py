@@ -234,9 +234,13 @@ def due_rows(engine: Engine, journal: Journal) -> list[tuple[Any, ...]]:
 
 def end(journal: Journal) -> None:
     """Let the writer end, with all its files sealed."""
-    last = journal.ops(End("finished", 2.0))
+    journal.accept(journal.ops(End("finished", 2.0)))
+    seal(journal)
+
+
+def seal(journal: Journal) -> None:
+    """Seal all files of a writer that has ended, of which every byte has come."""
     whole = {"seg": journal._at["seg"], "ops": journal._at["ops"]}
-    journal.accept(last)
     received = journal.receiver.received(journal.run)
     sealings = []
     with transaction(journal.receiver._engine) as raw:

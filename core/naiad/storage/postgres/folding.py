@@ -57,12 +57,14 @@ RETRY_SECONDS = 10
 COMPACTION_SECONDS = 600
 """After which a merge of rows is tried again that the objects or the database did not permit."""
 
-FACTS = "select uid, kind, id, project from naiad.run where number = %s"
+FACTS = """
+select uid, kind, id, project, (select due.at::text from naiad.due where run = number) from naiad.run where number = %s
+"""
 LOCK_EACH = """
 select number, pg_try_advisory_xact_lock(%s, (number %% 2147483648)::int) from unnest(%s::bigint[]) as number
 """
 STILL_DUE = """
-select due.run, uid, kind, id, project, bytes, failures from naiad.due left join naiad.run on number = due.run
+select due.run, uid, kind, id, project, at::text, bytes, failures from naiad.due left join naiad.run on number = due.run
 where due.run = any(%s) and at <= now() order by at
 """
 """After the locks: another worker may have folded some of them just before."""
@@ -88,11 +90,16 @@ HOLD_DUE = "select from naiad.due where run = any(%s) order by run for update"
 NEXT = """
 update naiad.due set waiting = greatest(0, waiting - size), at = case
     when waiting > size then now() + interval '1 second'
+    when at::text <> was_at then at
     else coalesce((select max(seen_at) + make_interval(secs => %(silent)s) from naiad.writer w
                    where w.run = due.run and state = 'alive' and seen_at > now() - make_interval(secs => %(silent)s)),
                   'infinity') end
-from unnest(%(runs)s::bigint[], %(sizes)s::bigint[]) as folded (number, size)
+from unnest(%(runs)s::bigint[], %(sizes)s::bigint[], %(were_at)s::text[]) as folded (number, size, was_at)
 where run = number
+"""
+"""An end that came during the fold has set the time anew, and may have brought no bytes: the run is due then.
+
+As texts, since `infinity` is no time in Python.
 """
 FAILED = "update naiad.run set failures = failures + 1, problem = %s where number = %s returning failures"
 LATER = (
@@ -196,6 +203,8 @@ class Folded(NamedTuple):
     """A run whose rows are folded; the last statements of its transaction are missing."""
 
     number: int
+    due_at: str | None
+    """Before the fold looked at the run."""
     entry: Entry
     laid: list[tuple[str, int, int]]
     """File, start and end of the rows of the inbox that were there."""
@@ -313,11 +322,11 @@ class Folder:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)
             for number, (rows, tail) in found.items():
-                uid, kind, name, project, size, _failures = facts[number]
+                uid, kind, name, project, due_at, size, _failures = facts[number]
                 run = RunId(uid, kind_named(kind))
                 place = BatchPlace(self._engine, self._objects, Layout(root), run, rows, tail, size)
                 try:
-                    folded.append(self._fold_rows(raw, place, name, project, is_alone=False))
+                    folded.append(self._fold_rows(raw, place, name, project, due_at, is_alone=False))
                 except (_Alone, NaiadError, msgspec.MsgspecError, sqlite3.DatabaseError):
                     if not rows.is_in_memory:
                         raise  # some of it was written
@@ -389,14 +398,21 @@ class Folder:
         if facts is None:
             raw.execute("delete from naiad.due where run = %s", [number])
             return
-        uid, kind, name, project = facts
+        uid, kind, name, project, due_at = facts
         run = RunId(uid, kind_named(kind))
         make_scratch(root)
         place = Place(self._engine, self._objects, Layout(root), run, number, raw)
-        self._finish(raw, [self._fold_rows(raw, place, name, project)], until)
+        self._finish(raw, [self._fold_rows(raw, place, name, project, due_at)], until)
 
     def _fold_rows(
-        self, raw: psycopg.Connection[Any], place: Place, name: str, project: str, *, is_alone: bool = True
+        self,
+        raw: psycopg.Connection[Any],
+        place: Place,
+        name: str,
+        project: str,
+        due_at: str | None,
+        *,
+        is_alone: bool = True,
     ) -> Folded:
         place.scratch.update(raw)
         fold = OpenFold(place)
@@ -425,7 +441,7 @@ class Folder:
             reader = PostgresReader(place)
         # Made before the lock of the catalog is taken, which all folds share until they commit.
         entry = entry_of(reader, Registry(name, project), Stamp("", ""))
-        return Folded(place.number, entry, taken, done, place.scratch.is_over, is_put_off)
+        return Folded(place.number, due_at, entry, taken, done, place.scratch.is_over, is_put_off)
 
     def _finish(self, raw: psycopg.Connection[Any], folded: Sequence[Folded], until: float | None) -> None:
         """Change the catalog and the tables that folds share with replicas, last of all in a transaction."""
@@ -440,7 +456,8 @@ class Folder:
         raw.execute(BYTES, {"runs": runs, "are_over": [each.is_over for each in folded], **archive.WAITS})
         sizes = [sum(upto - start for _file, start, upto in each.laid) for each in folded]
         raw.execute(HOLD_DUE, [runs])
-        raw.execute(NEXT, {"runs": runs, "sizes": sizes, "silent": SILENT_SECONDS})
+        were_at = [each.due_at for each in folded]
+        raw.execute(NEXT, {"runs": runs, "sizes": sizes, "were_at": were_at, "silent": SILENT_SECONDS})
         for each in folded:
             if each.is_put_off and each.is_over:  # nothing else would bring the worker back to it
                 raw.execute(LATER, [False, COMPACTION_SECONDS, each.number])

@@ -71,7 +71,10 @@ class Scratch:
             else:
                 self._begin(file, folded)
         self.laid = []
+        known = {row[0] for row in received}
         for file, start, upto, at in rows:
+            if file not in known:
+                continue  # it began just now; the next look has all of it
             self.laid.append((file, start, upto))
             self._lay(raw, file, start, upto, at)
         writers = self.writers(raw)
