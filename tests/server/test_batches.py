@@ -13,7 +13,9 @@ from sqlalchemy.engine import Engine
 from test_objects_away import Journal, ask, end, opened, seal
 
 from naiad.ids import new_uid
+from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, Define, Delete
+from naiad.storage.base import Change
 from naiad.storage.opening import database
 from naiad.storage.postgres import folding
 from naiad.storage.postgres.connection import RUN_LOCKS, open_database, transaction
@@ -262,3 +264,23 @@ def test_file_that_begins_while_its_run_is_folded_is_folded_next(
     assert [(320, True)] == ask(engine, "select waiting, at < now() + interval '2 seconds' from naiad.due")
     assert [""] == folded(folder, engine)
     assert [] == ask(engine, "select from naiad.inbox")
+
+
+def test_points_that_come_while_a_change_of_the_pages_is_folded_are_folded_next(
+    receiver: Receiver, engine: Engine, folder: Folder, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [journal] = begun(receiver, 1)
+    assert [""] == folded(folder, engine)
+    store, reading = database(url, (tmp_path / "objects").as_uri())
+    store.writer(journal.run).write([Change("note", ATOM_OF[str], (Assign("note", ATOM_OF[str], "seen"),))])
+    reading.close()
+    put = folding.put
+
+    def late(connection: Any, entries: list[Any]) -> None:
+        journal.accept(journal.points(1))
+        put(connection, entries)
+
+    monkeypatch.setattr(folding, "put", late)
+    assert [""] == folded(folder, engine)
+
+    assert [(32, True)] == ask(engine, "select waiting, at < now() + interval '2 seconds' from naiad.due")

@@ -332,11 +332,13 @@ class PostgresWriter(RunWriter):
             if not held.rowcount:  # rows of a run that was deleted would stay for ever
                 run = self._run
                 raise run.kind.not_found(f"There is no {run.kind.noun} {run.uid}.", run_id=run.uid)
-            write_ops(raw, self._number, ops, joining.session, at)
+            file = write_ops(raw, self._number, ops, joining.session, at)
+            # All of its bytes, since a fold counts them: of too few it would take later ones for folded.
             raw.execute(
-                "insert into naiad.due (run, at, waiting) values (%s, now(), 1) "
-                "on conflict (run) do update set at = now(), waiting = due.waiting + 1",
-                [self._number],
+                "insert into naiad.due (run, at, waiting) "
+                "select run, now(), upto - start from naiad.inbox where run = %s and file = %s "
+                "on conflict (run) do update set at = now(), waiting = due.waiting + excluded.waiting",
+                [self._number, file],
             )
         self._notices.send(CHANGED, DUE)
         return list(changes)
