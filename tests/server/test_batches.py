@@ -284,3 +284,40 @@ def test_points_that_come_while_a_change_of_the_pages_is_folded_are_folded_next(
     assert [""] == folded(folder, engine)
 
     assert [(32, True)] == ask(engine, "select waiting, at < now() + interval '2 seconds' from naiad.due")
+
+
+def test_batch_writes_the_cells_that_each_run_alone_gets(
+    receiver: Receiver, engine: Engine, folder: Folder, url: str, tmp_path: Path
+) -> None:
+    """Also of texts with the characters that a copy into a table has a meaning for, and of numbers that are none."""
+    values: dict[str, tuple[str, Any]] = {
+        "text": ("string", "tab\t line\n return\r back\\slash \\N \\. zero\0 quote' \N{SNOWMAN}"),
+        "null": ("string", "\\N"),
+        "empty": ("string", ""),
+        "long": ("string", "\\t" * 5_000),
+        "nan": ("float", float("nan")),
+        "inf": ("float", float("-inf")),
+        "int": ("int", -(1 << 63)),
+        "bool": ("bool", True),
+    }
+    found = []
+    for is_together in (True, False):
+        ask(engine, f"truncate {TABLES} restart identity")
+        own = opened(url, (tmp_path / "objects").as_uri())
+        for each in begun(own, 12):
+            each.accept(each.ops(*(Assign(path, *value, 3.0) for path, value in values.items())))
+        numbers = [number for (number,) in ask(engine, "select number from naiad.run order by 1")]
+        problems = folded(folder, engine) if is_together else [folder.fold(number) for number in numbers]
+        assert [""] * 12 == problems
+        found.append(
+            ask(
+                engine,
+                "select container, path, kind, num, integer, txt, whole, min, max, average, variance "
+                "from naiad_catalog.cell join naiad_catalog.field on number = field "
+                "where path not like 'sys/%%' order by container, path",
+            )
+        )
+        own.close()
+
+    assert 12 * (len(values) + 1) == len(found[0])
+    assert found[1] == found[0]
