@@ -26,7 +26,7 @@ from naiad import clock
 from naiad.container_kinds import PROJECT, RunId, kind_named
 from naiad.errors import DamagedData, DamageWarning, NaiadError, StorageError
 from naiad.ids import new_writer_id
-from naiad.kinds import ATOM_OF
+from naiad.kinds import ATOM_OF, ATOMS
 from naiad.ops import Assign, End, Op, Open, encode_ops
 from naiad.scalars import pack_text, unpack_text
 from naiad.storage.local.entries import entry_of
@@ -432,15 +432,13 @@ class Folder:
         # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.
         ends = {file: inf if is_done else upto for file, (upto, is_done) in fold.positions.items()}
         done = [(file, start) for file, start, upto in taken if ends.get(file, 0) >= upto]
-        reader = PostgresReader(place)
-        wrong = self._wrong(place, reader, name, project)
+        # Made before the lock of the catalog is taken, which all folds share until they commit.
+        entry, wrong = self._look(place, name, project)
         if wrong and not is_alone:
             raise _Alone
         if wrong:
-            self._correct(raw, place, fold, reader, wrong)
-            reader = PostgresReader(place)
-        # Made before the lock of the catalog is taken, which all folds share until they commit.
-        entry = entry_of(reader, Registry(name, project), Stamp("", ""))
+            self._correct(raw, place, fold, wrong)
+            entry, _none = self._look(place, name, project)
         return Folded(place.number, due_at, entry, taken, done, place.scratch.is_over, is_put_off)
 
     def _finish(self, raw: psycopg.Connection[Any], folded: Sequence[Folded], until: float | None) -> None:
@@ -462,18 +460,24 @@ class Folder:
             if each.is_put_off and each.is_over:  # nothing else would bring the worker back to it
                 raw.execute(LATER, [False, COMPACTION_SECONDS, each.number])
 
-    def _wrong(self, place: Place, reader: PostgresReader, name: str, project: str) -> dict[str, str]:
-        """Return `sys/id` and `sys/project` as registered, those of which the client has said something else."""
-        own = {"sys/id": name} | ({} if place.run.kind is PROJECT else {"sys/project": project})
-        shown = reader.atoms("sys")
-        # Only where the client has said something: a run that has not begun has no id to correct.
-        return {path: text for path, text in own.items() if path in shown and unpack_text(str(shown[path][1])) != text}
+    def _look(self, place: Place, name: str, project: str) -> tuple[Entry, dict[str, str]]:
+        """Return the line of the catalog, and `sys/id` and `sys/project` where the client has said something else.
 
-    def _correct(
-        self, raw: psycopg.Connection[Any], place: Place, fold: Fold, reader: PostgresReader, wrong: Mapping[str, str]
-    ) -> None:
+        Both from one look at the tail and the index.
+        """
+        own = {"sys/id": name} | ({} if place.run.kind is PROJECT else {"sys/project": project})
+        reader = PostgresReader(place)
+        with reader.moment():
+            projection = reader.projection()
+            entry = entry_of(reader, Registry(name, project), Stamp("", ""))
+            # Only where the client has said something: a run that has not begun has no id to correct.
+            said = {path: state for path in own if (state := projection.at(path)) and state.kind in ATOMS}
+            wrong = {path: own[path] for path, each in said.items() if unpack_text(str(each.value)) != own[path]}
+        return entry, wrong
+
+    def _correct(self, raw: psycopg.Connection[Any], place: Place, fold: Fold, wrong: Mapping[str, str]) -> None:
         """Let fields be the registered ones, in place of those of the client."""
-        joining = reader.joining()
+        joining = PostgresReader(place).joining()
         # Later than every op that is there, or the value of the client would win.
         at = max(joining.at + 1e-6, clock.now())
         text = ATOM_OF[str]
