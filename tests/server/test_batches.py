@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from postgres_server import Cluster
 from sqlalchemy.engine import Engine
 from test_objects_away import Journal, ask, end, opened, seal
 
+from naiad.errors import RunNotFound
 from naiad.ids import new_uid
 from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, Define, Delete
@@ -321,3 +323,34 @@ def test_batch_writes_the_cells_that_each_run_alone_gets(
 
     assert 12 * (len(values) + 1) == len(found[0])
     assert found[1] == found[0]
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_run_that_is_deleted_and_registered_anew_is_read_as_it_is_now_by_every_replica(
+    receiver: Receiver, folder: Folder, engine: Engine, url: str, tmp_path: Path, *, is_folded: bool
+) -> None:
+    """A folder can be sent again. Its writers have the names that they had, or others."""
+    [journal] = begun(receiver, 1)
+    objects = (tmp_path / "objects").as_uri()
+    (store, own), (other, reading) = database(url, objects), database(url, objects)
+    try:
+        assert [10] * 2 == [len(each.reader(journal.run).points("loss").values) for each in (store, other)]
+        ask(engine, "update naiad.writer set state = 'dead'")
+        store.delete([("AWAY-1", journal.run)])
+        for name in (journal.writer, new_uid()):
+            again = Journal(receiver)
+            again.run, again.writer = journal.run, name
+            receiver.forget(journal.run)
+            receiver.register(journal.run, "away")
+            again.accept(again.begin(), again.points(5))
+            if is_folded:
+                assert [""] == folded(folder, engine)
+            for each in (store, other):
+                with contextlib.suppress(RunNotFound):  # a replica that has just noticed that the run is gone
+                    each.reader(journal.run).points("loss")
+                assert [0, 1, 2, 3, 4] == each.reader(journal.run).points("loss").steps.tolist()
+            ask(engine, "update naiad.writer set state = 'dead'")
+            store.delete([("AWAY-2", journal.run)])
+    finally:
+        own.close()
+        reading.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -39,6 +40,7 @@ select concat_ws('/',
      from naiad.received where run = %s),
     (select string_agg(concat_ws(' ', name, state, seen_at), ',' order by name)
      from naiad.writer where run = %s))
+from naiad.run where number = %s
 """
 """A text that differs after every change of a run: a fold changes its head, bytes that came the files that were
 received, and a sign of life its writers. Rows of the inbox come with the second, and go with the first."""
@@ -67,6 +69,8 @@ class Place:
         self.raw = raw
         self.folder = layout.folder(run.uid, run.kind)
         self.scratch = Scratch(self.folder, number, objects)
+        self.is_gone = False
+        """Whether the run was deleted; one that is registered anew under its uid has another number."""
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Any]:
@@ -78,11 +82,17 @@ class Place:
                 yield raw
 
     def mark(self) -> str:
-        """Return a text that differs after every change; empty in a transaction, which its owner changes."""
+        """Return a text that differs after every change; empty in a transaction, which its owner changes.
+
+        Raises:
+            ContainerNotFound: the run was deleted.
+        """
         if self.raw is not None:
             return ""
-        [(found,)] = answered(self.engine, MARK, self.number, self.number, self.number)
-        return str(found)
+        for (found,) in answered(self.engine, MARK, *[self.number] * 4):
+            return str(found)
+        self.is_gone = True
+        raise self.run.kind.not_found(f"There is no {self.run.kind.noun} {self.run.uid}.", run_id=self.run.uid)
 
     @property
     def index(self) -> Database:
@@ -163,6 +173,15 @@ class PostgresReader(Reader):
         super().__init__(place.folder)
         self._place = place
         self._view: PostgresSnapshot = PostgresSnapshot(place)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the run was deleted, as far as a look has shown."""
+        return self._place.is_gone
+
+    def discard(self) -> None:
+        """Remove what this process has of the run, which was deleted; the folder of its layout is its own."""
+        shutil.rmtree(self._place.folder.path.parents[1], ignore_errors=True)
 
     def undefined(self) -> list[Damage]:
         """Return the points that came and wait for an op that defines their series."""

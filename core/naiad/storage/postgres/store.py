@@ -67,8 +67,7 @@ class PostgresStore(Store):
         self._notices = Sender(engine)
         scratch = tempfile.mkdtemp(prefix="store-", dir=temporary.folder())
         self._clean = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
-        self._layout = Layout(Path(scratch))
-        make_scratch(self._layout.root)
+        self._scratch = Path(scratch)
         self._readers: OrderedDict[RunId, PostgresReader] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -143,11 +142,16 @@ class PostgresStore(Store):
     def _reader(self, run: RunId) -> PostgresReader:
         with self._lock:
             known = self._readers.get(run)
-            if known is not None:
+            if known is not None and not known.is_gone:
                 self._readers.move_to_end(run)
                 return known
+        if known is not None:  # it may have been registered anew
+            self._forget(run, known)
         number = self._number(run)
-        made = PostgresReader(Place(self._engine, self._objects, self._layout, run, number))
+        # A folder for each number: one that was registered anew may have files with the names of its old ones.
+        layout = Layout(self._scratch / str(number))
+        make_scratch(layout.root)
+        made = PostgresReader(Place(self._engine, self._objects, layout, run, number))
         with self._lock:
             # Made outside the lock, so that of two threads the first counts: readers share what they have loaded.
             found = self._readers.setdefault(run, made)
@@ -239,9 +243,16 @@ class PostgresStore(Store):
             drop(raw, {number: run.uid for run, number in numbers.items()})
         self._notices.send(CHANGED)
         for run in numbers:
-            self._containers.forget(run)
-            with self._lock:
+            self._forget(run, self._readers.get(run))
+
+    def _forget(self, run: RunId, reader: PostgresReader | None) -> None:
+        """Remove a container that was deleted from the memory of this process."""
+        self._containers.forget(run)
+        with self._lock:
+            if self._readers.get(run) is reader:  # another thread may have made one of the container as it is now
                 self._readers.pop(run, None)
+        if reader is not None:
+            reader.discard()
 
     def unfreed(self) -> tuple[int, float] | None:
         """Return None: `naiad server gc` looks at all objects."""
