@@ -35,7 +35,7 @@ def served(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("NAIAD_STORE", f"http://127.0.0.1:{own.port}")
     monkeypatch.setenv("NAIAD_LOCAL_STORE", str(store))
     monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
-    monkeypatch.setenv("NAIAD_CONNECT_SECONDS", "1")
+    monkeypatch.setenv("NAIAD_CONNECT_SECONDS", "30")  # of a busy machine; a killed server refuses at once
     forget_warnings()
     yield own
     shipper.of_process.close()
@@ -345,10 +345,13 @@ def test_server_that_goes_away_after_a_run_was_resumed_stops_no_program(
         assert 7.0 in set(stored["loss"].fetch_values(progress_bar=False)["value"])
 
 
-def test_server_that_hangs_after_a_run_was_resumed_stops_no_program(served: Server, tmp_path: Path) -> None:
+def test_server_that_hangs_after_a_run_was_resumed_stops_no_program(
+    served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It takes connections and answers nothing: one warning, whatever is written."""
     begin_job_of_all_kinds(tmp_path)
     run = naiad.init_run(with_id="JOBS-1", **QUIET)
+    monkeypatch.setenv("NAIAD_CONNECT_SECONDS", "1")
     assert served.process is not None
     with stopped(served.process.pid), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -357,6 +360,7 @@ def test_server_that_hangs_after_a_run_was_resumed_stops_no_program(served: Serv
                 write(run)
         run["last"] = 9
         run.stop(seconds=0.5)
+    monkeypatch.setenv("NAIAD_CONNECT_SECONDS", "30")
     result = CliRunner().invoke(main, ["sync"])
 
     assert 1 == sum("is written to" in str(each.message) for each in caught)

@@ -191,7 +191,7 @@ def test_run_of_another_machine_goes_on_while_its_server_is_away_and_keeps_its_f
     monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
 
     def log_in(place: str, number: int, mode: str = "async") -> subprocess.CompletedProcess[str]:
-        settings = {"NAIAD_STORE": address, "NAIAD_LOCAL_STORE": str(tmp_path / place), "NAIAD_CONNECT_SECONDS": "1"}
+        settings = {"NAIAD_STORE": address, "NAIAD_LOCAL_STORE": str(tmp_path / place), "NAIAD_CONNECT_SECONDS": "30"}
         command = [sys.executable, "-c", ELSEWHERE, str(number), mode]
         environment = {**os.environ, **settings}
         return subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=60)

@@ -180,7 +180,7 @@ class PostgresReader(Reader):
         return self._place.is_gone
 
     def discard(self) -> None:
-        """Remove what this process has of the run, which was deleted; the folder of its layout is its own."""
+        """Remove the files of the run, which was deleted; no other run has its layout."""
         shutil.rmtree(self._place.folder.path.parents[1], ignore_errors=True)
 
     def undefined(self) -> list[Damage]:
