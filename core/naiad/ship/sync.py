@@ -520,15 +520,21 @@ def verify(shipment: Shipment) -> None:
 
 
 def watch(sync: Sync, uids: Sequence[str] = (), stopped: threading.Event | None = None) -> Iterator[list[Result]]:
-    """Ship again and again, and yield the results of each round, those of runs with news only."""
+    """Ship again and again, and yield the results of each round, those of runs with news only.
+
+    A problem that lasts is news once.
+    """
     ends = stopped or threading.Event()
     sync.is_repeated = True
     left: set[str] = set()
+    problems: dict[str, str] = {}  # of each run in its last round
     while not ends.is_set():
         # Those of a server that is away come last, as it may be asked again.
         found = sorted(sync.folders(uids), key=sync.is_away)
         done = [sync.ship(folder) for folder in found if folder.uid not in left or not sync.is_left_alone(folder)]
-        yield [each for each in done if each.sent or any(each.lost) or (each.problem and each.uid not in left)]
+        new = {each.uid for each in done if each.problem not in ("", problems.get(each.uid))} - left
+        problems.update((each.uid, each.problem) for each in done)
+        yield [each for each in done if each.sent or any(each.lost) or each.uid in new]
         left.difference_update(each.uid for each in done if not each.is_left)
         left.update(each.uid for each in done if each.is_left)
         ends.wait(WATCH_SECONDS)

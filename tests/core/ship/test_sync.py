@@ -685,6 +685,31 @@ def test_watch_ships_a_run_that_another_process_is_writing(url: str, store: Path
     assert ([1.0, 2.0], "running") == (values, state)
 
 
+def test_watch_names_a_lasting_problem_once_and_again_when_it_has_changed(
+    url: str, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a token that is refused: each round would print it, for as long as nobody is there to mend it."""
+    monkeypatch.setattr("naiad.ship.sync.WATCH_SECONDS", 0.0)
+    token = os.environ["NAIAD_API_TOKEN"]
+    run = naiad.init_run(store=url, project="refused", mode="offline")
+    run.stop()
+    monkeypatch.setenv("NAIAD_API_TOKEN", "naiad_none_" + "x" * 43)
+    rounds = watch(Sync(Layout(store)))
+    first, *later = [next(rounds) for _ in range(4)]
+    (store / "runs" / run._run.uid / "remote.json").rename(store / "remote.json")
+    (store / "runs" / run._run.uid / "remote.json").write_text("{")
+    changed, *same = [next(rounds) for _ in range(3)]
+    (store / "remote.json").rename(store / "runs" / run._run.uid / "remote.json")
+    back, *_ = [next(rounds) for _ in range(2)]
+    monkeypatch.setenv("NAIAD_API_TOKEN", token)
+    [done] = next(watch(Sync(Layout(store))))
+
+    assert [1, 1, 1] == [len(each) for each in (first, changed, back)]
+    assert [[]] * 5 == later + same
+    assert ["token" in first[0].problem, "remote.json" in changed[0].problem] == [True, True]
+    assert (back[0].problem, "") == (first[0].problem, done.problem)
+
+
 def test_run_begun_without_a_server_is_repaired_by_sync(url: str, cli: Cli, tmp_path: Path, store: Path) -> None:
     """The server was away from before `init_run` to after `stop()`."""
     with pytest.warns(ServerWarning):
