@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from server_client import Server
 import naiad
 from naiad.cli import main
 from naiad.cli.sync import rate
-from naiad.errors import ServerWarning, forget_warnings
+from naiad.errors import RunNotFound, ServerWarning, forget_warnings
 from naiad.ship import shipper
 from naiad.ship.client import Client
 from naiad.ship.shipment import Shipment
@@ -750,6 +751,22 @@ def test_run_of_a_wrong_address_names_the_command_that_sends_it_to_the_right_one
     assert (0, url, url) == (result.exit_code, rows(result)[0]["server"], url_of(folder_in(store))), result.output
     assert WHOLE == facts(url, uid, "wrong", tmp_path)
     assert [] == rows(cli("sync", "--json")), "nothing waits any more"
+
+
+@pytest.mark.parametrize("mode", ["async", "read-only"])
+def test_run_of_a_wrong_address_that_is_resumed_at_the_right_one_names_the_command(
+    mode: Any, url: str, cli: Cli, tmp_path: Path
+) -> None:
+    with pytest.warns(ServerWarning):
+        run = log("resumed", store=wrong())
+    uid = run._run.uid
+    with pytest.raises(RunNotFound) as raised:
+        naiad.init_run(store=url, with_id=uid, mode=mode)
+    [command] = re.findall("naiad (sync .*)", str(raised.value))
+    result = cli(*command.split())
+
+    assert 0 == result.exit_code, result.output
+    assert WHOLE == facts(url, uid, "resumed", tmp_path)
 
 
 def url_of(folder: RunDirectory) -> str:

@@ -374,7 +374,22 @@ class RemoteStore:
         if self.is_offline:
             return self._kept(name, kind) or self.local.find(name, kind)
         shipper.of_process.flush_all(self.address, READ_SECONDS)  # it may have been begun a moment ago
-        found: RunId = self._asked(lambda: self._call("find", name=name, kind=kind))
+        return self._asked(lambda: self._find_there(name, kind))
+
+    def _find_there(self, name: str, kind: ContainerKind | None, seconds: float = ANSWER_SECONDS) -> RunId:
+        try:
+            found: RunId = self._call("find", seconds, name=name, kind=kind)
+        except ContainerNotFound as error:
+            folder, remote = self.local.layout.find(name), None
+            with contextlib.suppress(DamagedData):  # `naiad sync` names it
+                remote = None if folder is None else read_remote(folder)
+            if folder is None or remote is None or remote.url == self.address:
+                raise
+            raise type(error)(
+                f"{error}\nIt is in {self.local.root}, and belongs to {remote.url}.\n"
+                f"To send it to this server: naiad sync {folder.uid} --to {self.address}",
+                **error.facts,
+            ) from None
         return found
 
     def find_to_write(self, name: str, kind: ContainerKind) -> RunId:
@@ -390,7 +405,7 @@ class RemoteStore:
         if self.is_offline or (here is not None and here.kind is kind):
             return self.find(name, kind)
         try:
-            found: RunId = self._call("find", number("CONNECT_SECONDS", CONNECT_SECONDS), name=name, kind=kind)
+            return self._find_there(name, kind, number("CONNECT_SECONDS", CONNECT_SECONDS))
         except ServerError as error:
             kept = self._kept(name, kind)
             if kept is None:
@@ -402,7 +417,6 @@ class RemoteStore:
             self.begun.add(kept.uid)
             self._warn_of_absence(kept, error)
             return kept
-        return found
 
     def note_to_write(self, reader: RunReader) -> None:
         """Read the remote of a container that is to be written later, unless it is in the folder here.
