@@ -88,8 +88,12 @@ def read_short_tail(
     for file in reversed(files):  # as `Tail.update` does
         with file.open() as stream:
             data = stream.read(left + 1)
+            stream.seek(0)
+            # A segment that a thread writes meanwhile may be read with a part of a record.
+            is_still = stream.read(len(data)) == data
         left -= len(data)
-        found = None if left < 0 else read_columns(data, folded.get(file.name, (0, False))[0], covers.get(file.name))
+        start = folded.get(file.name, (0, False))[0]
+        found = read_columns(data, start, covers.get(file.name)) if is_still and left >= 0 else None
         if found is None:
             return None
         columns[file.name] = found

@@ -190,8 +190,12 @@ def hashes_in(data: bytes) -> set[str]:
 def _records(fd: int, start: int, most: int, is_final: bool) -> bytes:
     data = os.pread(fd, most - most % RECORD, start)
     data = data[: len(data) // RECORD * RECORD]
-    end = _last_record(data, start) if is_final else _committed(data, start)
-    if is_final and end < len(data):  # a hole at the end of this stretch, or the end of the file
+    if not is_final:
+        # Threads store records while they are read: one may have its commit word, and bytes from before. The second
+        # time each that had it is whole.
+        return os.pread(fd, _committed(data, start), start)
+    end = _last_record(data, start)
+    if end < len(data):  # a hole at the end of this stretch, or the end of the file
         rest = os.pread(fd, os.fstat(fd).st_size, start + len(data))
         if _last_record(rest[: len(rest) // RECORD * RECORD], start + len(data)):
             end = len(data)

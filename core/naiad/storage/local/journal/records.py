@@ -169,7 +169,9 @@ def mended_range(content: bytes, one: Range) -> bytes | None:
 def _committed_bytes(stream: BinaryIO, start: int, least: int) -> bytes:
     """Read on until a block holds no commit word: the rest of a mapped segment is allocated but unwritten.
 
-    Before `least`, where there must be records, such a block is damage.
+    Before `least`, where there must be records, such a block is damage. Threads store records while a read copies
+    them: one read alone may have a record without those before it, or its commit word with bytes from before it was
+    written. One that begins after that has them all, so what was read is compared with the file until it is the same.
     """
     blocks: list[bytes] = []
     at, size = start, BLOCK
@@ -179,10 +181,24 @@ def _committed_bytes(stream: BinaryIO, start: int, least: int) -> bytes:
         whole = block[: len(block) // RECORD * RECORD]
         is_empty = at >= least and not np.frombuffer(whole, RECORD_TYPE)["commit"].any()
         if not whole or is_empty:
-            return b"".join(blocks)
+            break
         blocks.append(whole)
         at += len(whole)
         size = min(size * 2, 16 * READ)
+    data = b"".join(blocks)
+    written = np.flatnonzero(np.frombuffer(data, RECORD_TYPE)["commit"])
+    end = (int(written[-1]) + 1) * RECORD if len(written) else 0
+    data = data[: max(end, least - start)]  # what is written behind it meanwhile is for the next reader
+    at = 0
+    while at < len(data):
+        stream.seek(start + at)
+        piece = data[at : at + READ]
+        if stream.read(len(piece)) == piece:
+            at += READ
+            continue
+        stream.seek(start)
+        data, at = stream.read(len(data)), 0
+    return data
 
 
 def _sealed(header: bytes, file: JournalSource, damages: list[Damage]) -> tuple[int, int] | tuple[()]:
