@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from struct import error as struct_error
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler"]
 
+MANY_SERIES = 1_000
+"""So many series in one dict: Python would look for reference cycles among their objects, which are in none."""
 UNBOUND = FloatSeries(None, "")  # type: ignore[arg-type]  # it is never asked for its session
 """Stands for a series that is not known yet: its number is 0, which sends every append to the slow path."""
 UNBOUND.fid = 0  # its own: a class's, where bound series have one of their own, would be looked up the slow way
@@ -603,10 +606,17 @@ class Handler(Source):
         return True
 
     def _append_slowly(self, value: Any, step: Any, timestamp: Any, wait: bool, name: Any, description: Any) -> None:
-        self._container._session.transact(
-            lambda tx: tx.append(self._path, value, step, timestamp, name, description), wait
-        )
-        self._remember(value)
+        pause: AbstractContextManager[None] = nullcontext()
+        # Not while the caller waits for the disk: a disk that hangs would keep the search off in the whole program.
+        if type(value) is dict and len(value) >= MANY_SERIES and not wait:
+            from naiad.cycles import search_paused
+
+            pause = search_paused()
+        with pause:
+            self._container._session.transact(
+                lambda tx: tx.append(self._path, value, step, timestamp, name, description), wait
+            )
+            self._remember(value)
 
     def _remember(self, value: Any) -> None:
         """Remember which series the next append may go to directly."""

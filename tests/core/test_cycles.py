@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import naiad
 from naiad.cycles import search_paused
 
 
@@ -96,3 +97,22 @@ def test_search_is_on_in_a_child_that_is_forked_in_the_pause_of_a_thread() -> No
     thread.join()
 
     assert 0 == os.waitstatus_to_exitcode(status)
+
+
+def test_search_pauses_while_a_dict_begins_many_series(run: naiad.Run) -> None:
+    values = {f"{number:04}": float(number) for number in range(10_000)}
+    passes: list[str] = []
+
+    def note(phase: str, _facts: dict[str, int]) -> None:
+        passes.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        run["metrics"].append(values, step=1)
+        # One before the block and one behind it are due at any time; without a pause there are some fifty.
+        assert passes.count("start") <= 2
+    finally:
+        gc.callbacks.remove(note)
+    assert gc.isenabled()
+    assert 999.0 == run["metrics/0999"].fetch_last()

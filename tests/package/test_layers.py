@@ -33,6 +33,7 @@ EDGES = len(LAYERS) - 1
 LATE = {
     "naiad.alerts.watch": "a run that is watched",
     "naiad.capture.captures": "a run that captures something",
+    "naiad.cycles": "a dict that begins many series, and reading",
     "naiad.fields.artifact": "a run with files",
     "naiad.fields.file": "a run with files",
     "naiad.fields.file_set": "a run with files",
